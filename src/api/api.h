@@ -1,0 +1,50 @@
+/* The HTTP API: libmicrohttpd's own epoll thread. Parses, validates and compiles policies there, hands the finished
+ * value to the loop and suspends the request until the verdict, so that /healthz is never behind a policy. */
+#ifndef API_API_H
+#define API_API_H
+
+#include "base/log.h"
+#include "base/mailbox.h"
+#include "policy/policy.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A letter to the loop: enforce `next`. */
+struct policy_change {
+    struct mail mail;
+    struct policy *next;  /* the sender keeps its reference until answered; the loop takes its own */
+    int error;            /* the verdict: 0, or -errno with `why`, and then the old policy is still in force */
+    struct why why;
+    void (*answered)(struct policy_change *change); /* called in the loop thread, must not block */
+};
+
+/* What the API needs of the daemon; callable from the API's thread. */
+struct api_hooks {
+    void *ctx;
+    /* Posts the change to the loop; returns at once. Changes are posted one at a time. */
+    void (*change)(void *ctx, struct policy_change *change);
+    /* Whether enforcement is in place; false with the reason in `why`. Must not block. */
+    bool (*healthy)(void *ctx, struct why *why);
+};
+
+struct api_settings {
+    int listen_fd;               /* taken over */
+    const char *token;           /* NULL: open */
+    size_t max_rules;            /* 0: no limit */
+    const char *policy_file;     /* NULL: changes are not written */
+    const char *enforcement_mode; /* "dns" or "dns+nft" */
+};
+
+struct api;
+
+/* Starts serving. `initial` is the policy in force (a reference is taken). `log` is used by the API's thread only. */
+int api_start(const struct api_settings *settings, const struct api_hooks *hooks, struct policy *initial,
+              struct log *log, struct api **ret, struct why *why);
+/* Takes no new connections; requests under way go on. */
+void api_quiesce(struct api *api);
+/* Ends the thread, waiting up to `timeout_ms` for requests under way. The loop must still be answering changes or have
+ * answered them all: call it from another thread than the loop's, or after the last verdict. */
+void api_stop(struct api *api, unsigned timeout_ms);
+
+#endif

@@ -1,0 +1,207 @@
+#include "base/ip.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ip_addr ip_from_v4(const void *four_bytes)
+{
+    struct ip_addr addr = {.family = AF_INET};
+    memcpy(addr.bytes, four_bytes, 4);
+    return addr;
+}
+
+struct ip_addr ip_from_v6(const void *sixteen_bytes)
+{
+    struct ip_addr addr = {.family = AF_INET6};
+    memcpy(addr.bytes, sixteen_bytes, 16);
+    return addr;
+}
+
+bool ip_equal(const struct ip_addr *a, const struct ip_addr *b)
+{
+    return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+int ip_compare(const struct ip_addr *a, const struct ip_addr *b)
+{
+    if (a->family != b->family)
+        return a->family == AF_INET ? -1 : 1;
+    return memcmp(a->bytes, b->bytes, sizeof(a->bytes));
+}
+
+int ip_parse(const char *text, struct ip_addr *ret)
+{
+    struct ip_addr addr = {0};
+    if (inet_pton(AF_INET, text, addr.bytes) == 1)
+        addr.family = AF_INET;
+    else if (inet_pton(AF_INET6, text, addr.bytes) == 1)
+        addr.family = AF_INET6;
+    else
+        return -EINVAL;
+    *ret = addr;
+    return 0;
+}
+
+/* Digits only, no sign, no space, at most `max`. */
+static int parse_decimal(const char *text, unsigned max, unsigned *ret)
+{
+    unsigned value = 0;
+    if (!*text)
+        return -EINVAL;
+    for (; *text; text++) {
+        if (*text < '0' || *text > '9')
+            return -EINVAL;
+        value = value * 10 + (unsigned)(*text - '0');
+        if (value > max)
+            return -EINVAL;
+    }
+    *ret = value;
+    return 0;
+}
+
+static void mask_host_bits(struct ip_prefix *prefix)
+{
+    for (size_t i = 0; i < ip_size(prefix->addr.family); i++) {
+        int keep = (int)prefix->bits - (int)i * 8;
+        if (keep <= 0)
+            prefix->addr.bytes[i] = 0;
+        else if (keep < 8)
+            prefix->addr.bytes[i] &= (uint8_t)(0xff << (8 - keep));
+    }
+}
+
+int ip_prefix_parse(const char *text, struct ip_prefix *ret)
+{
+    char copy[IP_TEXT_MAX + 4];
+    size_t len = strlen(text);
+    if (len >= sizeof(copy))
+        return -EINVAL;
+    memcpy(copy, text, len + 1);
+    char *slash = strchr(copy, '/');
+    if (slash)
+        *slash = '\0';
+    struct ip_prefix prefix;
+    if (ip_parse(copy, &prefix.addr))
+        return -EINVAL;
+    unsigned bits = (unsigned)ip_size(prefix.addr.family) * 8;
+    if (slash && parse_decimal(slash + 1, bits, &bits))
+        return -EINVAL;
+    prefix.bits = (uint8_t)bits;
+    mask_host_bits(&prefix);
+    *ret = prefix;
+    return 0;
+}
+
+struct ip_range ip_prefix_range(const struct ip_prefix *prefix)
+{
+    struct ip_range range = {prefix->addr, prefix->addr};
+    for (size_t i = 0; i < ip_size(prefix->addr.family); i++) {
+        int keep = (int)prefix->bits - (int)i * 8;
+        if (keep <= 0)
+            range.last.bytes[i] = 0xff;
+        else if (keep < 8)
+            range.last.bytes[i] |= (uint8_t)(0xff >> keep);
+    }
+    return range;
+}
+
+const char *ip_format(const struct ip_addr *addr, char out[IP_TEXT_MAX])
+{
+    return inet_ntop(addr->family, addr->bytes, out, IP_TEXT_MAX) ? out : strcpy(out, "?");
+}
+
+bool ip_next(const struct ip_addr *addr, struct ip_addr *ret)
+{
+    struct ip_addr next = *addr;
+    for (size_t i = ip_size(addr->family); i-- > 0;) {
+        if (++next.bytes[i] != 0) {
+            *ret = next;
+            return true;
+        }
+    }
+    return false;
+}
+
+struct sock_addr sock_addr_make(const struct ip_addr *addr, uint16_t port)
+{
+    struct sock_addr sa = {0};
+    if (addr->family == AF_INET) {
+        sa.in.sin_family = AF_INET;
+        sa.in.sin_port = htons(port);
+        memcpy(&sa.in.sin_addr, addr->bytes, 4);
+    } else {
+        sa.in6.sin6_family = AF_INET6;
+        sa.in6.sin6_port = htons(port);
+        memcpy(&sa.in6.sin6_addr, addr->bytes, 16);
+    }
+    return sa;
+}
+
+int sock_addr_parse(const char *text, uint16_t default_port, struct sock_addr *ret)
+{
+    char host[SOCK_ADDR_TEXT_MAX];
+    const char *port = NULL;
+    size_t host_len = strlen(text);
+    bool bracketed = text[0] == '[';
+    if (bracketed) {
+        const char *end = strchr(text, ']');
+        if (!end || (end[1] && end[1] != ':'))
+            return -EINVAL;
+        port = end[1] ? end + 2 : NULL;
+        text++;
+        host_len = (size_t)(end - text);
+    } else {
+        const char *colon = strchr(text, ':');
+        if (colon && !strchr(colon + 1, ':')) {
+            port = colon + 1;
+            host_len = (size_t)(colon - text);
+        }
+    }
+    if (host_len >= sizeof(host))
+        return -EINVAL;
+    memcpy(host, text, host_len);
+    host[host_len] = '\0';
+    unsigned number = default_port;
+    if (port && (parse_decimal(port, 65535, &number) || number == 0))
+        return -EINVAL;
+    struct ip_addr addr;
+    if (ip_parse(host, &addr) || (bracketed && addr.family != AF_INET6))
+        return -EINVAL;
+    *ret = sock_addr_make(&addr, (uint16_t)number);
+    return 0;
+}
+
+struct ip_addr sock_addr_ip(const struct sock_addr *addr)
+{
+    return addr->sa.sa_family == AF_INET ? ip_from_v4(&addr->in.sin_addr) : ip_from_v6(&addr->in6.sin6_addr);
+}
+
+uint16_t sock_addr_port(const struct sock_addr *addr)
+{
+    return ntohs(addr->sa.sa_family == AF_INET ? addr->in.sin_port : addr->in6.sin6_port);
+}
+
+socklen_t sock_addr_len(const struct sock_addr *addr)
+{
+    return addr->sa.sa_family == AF_INET ? sizeof(addr->in) : sizeof(addr->in6);
+}
+
+bool sock_addr_equal(const struct sock_addr *a, const struct sock_addr *b)
+{
+    if (a->sa.sa_family != b->sa.sa_family || sock_addr_port(a) != sock_addr_port(b))
+        return false;
+    struct ip_addr left = sock_addr_ip(a), right = sock_addr_ip(b);
+    return ip_equal(&left, &right);
+}
+
+const char *sock_addr_format(const struct sock_addr *addr, char out[SOCK_ADDR_TEXT_MAX])
+{
+    char host[IP_TEXT_MAX];
+    struct ip_addr ip = sock_addr_ip(addr);
+    snprintf(out, SOCK_ADDR_TEXT_MAX, ip.family == AF_INET ? "%s:%u" : "[%s]:%u", ip_format(&ip, host),
+             sock_addr_port(addr));
+    return out;
+}

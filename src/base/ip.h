@@ -1,0 +1,74 @@
+/* IP addresses, prefixes, ranges and socket addresses as values. */
+#ifndef BASE_IP_H
+#define BASE_IP_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+/* `family` is AF_INET (4 bytes used, the rest zero) or AF_INET6. Two equal addresses are equal in every byte. */
+struct ip_addr {
+    uint8_t family;
+    uint8_t bytes[16];
+};
+
+/* Host bits are zero. */
+struct ip_prefix {
+    struct ip_addr addr;
+    uint8_t bits;
+};
+
+/* Both ends belong to the range and have the same family. */
+struct ip_range {
+    struct ip_addr first, last;
+};
+
+/* Disjoint ranges in ascending order, never adjacent; the arrays belong to whoever made them. */
+struct ip_ranges {
+    const struct ip_range *v4, *v6;
+    size_t n_v4, n_v6;
+};
+
+struct sock_addr {
+    union {
+        struct sockaddr sa;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    };
+};
+
+#define IP_TEXT_MAX 46
+#define SOCK_ADDR_TEXT_MAX 56
+
+static inline size_t ip_size(uint8_t family)
+{
+    return family == AF_INET ? 4 : 16;
+}
+
+struct ip_addr ip_from_v4(const void *four_bytes);
+struct ip_addr ip_from_v6(const void *sixteen_bytes);
+bool ip_equal(const struct ip_addr *a, const struct ip_addr *b);
+/* <0, 0, >0; IPv4 sorts before IPv6. */
+int ip_compare(const struct ip_addr *a, const struct ip_addr *b);
+/* A literal without zone, brackets or surrounding space. 0 or -EINVAL. */
+int ip_parse(const char *text, struct ip_addr *ret);
+/* `ADDR` or `ADDR/BITS`; host bits are masked away. 0 or -EINVAL. */
+int ip_prefix_parse(const char *text, struct ip_prefix *ret);
+struct ip_range ip_prefix_range(const struct ip_prefix *prefix);
+/* Writes the text (RFC 5952 for IPv6) and returns `out`. */
+const char *ip_format(const struct ip_addr *addr, char out[IP_TEXT_MAX]);
+/* The next address up, false when `addr` is the highest of its family. */
+bool ip_next(const struct ip_addr *addr, struct ip_addr *ret);
+
+/* `ip`, `ip:port`, `v6`, `[v6]`, `[v6]:port`; a missing port is `default_port`. 0 or -EINVAL (hostnames, port 0). */
+int sock_addr_parse(const char *text, uint16_t default_port, struct sock_addr *ret);
+struct sock_addr sock_addr_make(const struct ip_addr *addr, uint16_t port);
+struct ip_addr sock_addr_ip(const struct sock_addr *addr);
+uint16_t sock_addr_port(const struct sock_addr *addr);
+socklen_t sock_addr_len(const struct sock_addr *addr);
+bool sock_addr_equal(const struct sock_addr *a, const struct sock_addr *b);
+const char *sock_addr_format(const struct sock_addr *addr, char out[SOCK_ADDR_TEXT_MAX]);
+
+#endif

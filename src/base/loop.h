@@ -1,0 +1,51 @@
+/* The event loop: epoll, timers, and turns. A turn dispatches one batch of ready descriptors and due timers, then runs
+ * the end-of-turn hook, in which what the turn collected is committed at once (one netlink transaction, one send).
+ * Everything here belongs to one thread. */
+#ifndef BASE_LOOP_H
+#define BASE_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+struct loop;
+
+/* Embedded in its owner; `ready` may remove or free its own source, or any other. */
+struct loop_source {
+    int fd;
+    void (*ready)(struct loop_source *source, uint32_t events);
+    void *owner;
+};
+
+/* Embedded in its owner; fires once per loop_timer_set(). */
+struct loop_timer {
+    void (*fire)(struct loop_timer *timer);
+    void *owner;
+    uint64_t due_ns;
+    int heap_at; /* 0 = not armed; private to loop.c */
+};
+
+int loop_new(struct loop **ret);
+void loop_free(struct loop *loop);
+/* `events` as for epoll (level-triggered). 0 or -errno. */
+int loop_add(struct loop *loop, struct loop_source *source, uint32_t events);
+int loop_modify(struct loop *loop, struct loop_source *source, uint32_t events);
+/* Safe from within any callback: an event already collected for the source is not delivered any more. */
+void loop_remove(struct loop *loop, struct loop_source *source);
+/* Arms or moves the timer; `due_ns` is CLOCK_MONOTONIC. 0 or -ENOMEM. */
+int loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due_ns);
+void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
+/* Called at the end of every turn that dispatched anything. */
+void loop_on_turn_end(struct loop *loop, void (*hook)(void *ctx), void *ctx);
+/* CLOCK_MONOTONIC, read once per turn. */
+uint64_t loop_now(const struct loop *loop);
+/* Runs turns until loop_stop(). 0 or -errno (epoll itself failed). */
+int loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+#define NS_PER_MS 1000000ull
+#define NS_PER_S 1000000000ull
+
+uint64_t clock_monotonic_ns(void);
+
+#endif

@@ -1,0 +1,56 @@
+/* The DNS proxy: clients on UDP and TCP in front, upstream resolvers behind, a policy in between. Runs in the loop. */
+#ifndef DNS_PROXY_H
+#define DNS_PROXY_H
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "policy/policy.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* One address of an answer that policy let through. */
+struct dns_address {
+    struct ip_addr addr;
+    uint32_t ttl;
+    const uint8_t *name; /* the question's, wire format, lower-case */
+    uint8_t name_len;
+};
+
+struct dns_hooks {
+    void *ctx;
+    /* Makes the addresses of one batch of answers reachable, before the answers leave. All or none; 0 or -errno. */
+    int (*learn)(void *ctx, const struct dns_address *addresses, size_t n, uint64_t now_ns);
+    /* Seconds for which an address learned now with this TTL stays reachable. */
+    uint32_t (*lease_seconds)(uint32_t ttl);
+};
+
+/* Borrowed for the life of the proxy. */
+struct dns_settings {
+    const int *udp_fds; /* listeners, bound; taken over by the proxy */
+    size_t n_udp;
+    const int *tcp_fds;
+    size_t n_tcp;
+    const struct sock_addr *upstreams; /* in order of preference */
+    size_t n_upstreams;
+    const struct ip_addr *unmarked; /* upstream traffic to these carries no mark */
+    size_t n_unmarked;
+    uint32_t mark;         /* SO_MARK of upstream sockets, 0 = none */
+    unsigned timeout_s;    /* for one query over all upstreams */
+    const struct policy *log_skip; /* names not logged on success; may be NULL; see dns_proxy_set_log_skip */
+};
+
+struct dns_proxy;
+
+int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const struct dns_hooks *hooks,
+                  const struct policy_layers *layers, struct log *log, struct dns_proxy **ret, struct why *why);
+void dns_proxy_free(struct dns_proxy *proxy);
+/* From the next query on these layers decide; answers under way are decided anew. The pointers are borrowed until the
+ * next call. */
+void dns_proxy_set_layers(struct dns_proxy *proxy, const struct policy_layers *layers);
+void dns_proxy_set_log_skip(struct dns_proxy *proxy, const struct policy *log_skip);
+/* Takes no new queries; those under way are still answered. */
+void dns_proxy_quiesce(struct dns_proxy *proxy);
+size_t dns_proxy_inflight(const struct dns_proxy *proxy);
+
+#endif

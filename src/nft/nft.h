@@ -1,0 +1,64 @@
+/* What the kernel enforces: table `inet opensandbox`. The façade over nftables; no other module speaks netlink.
+ * Every change is one transaction: it takes effect whole or not at all. Calls wait for the kernel's verdict (some
+ * microseconds; milliseconds for large policies) and belong to one thread. */
+#ifndef NFT_NFT_H
+#define NFT_NFT_H
+
+#include "base/ip.h"
+#include "base/why.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What stays the same for the life of the process. All pointers are borrowed and must outlive `struct nft`. */
+struct nft_settings {
+    bool filter;            /* dns+nft: the filter chain and the sets; else the redirect alone */
+    uint16_t dns_port;      /* where port 53 is redirected to, on this host */
+    uint32_t mark;          /* SO_MARK of the sidecar's own packets */
+    const struct sock_addr *upstreams; /* the mark opens their ports, and port 53, to any address */
+    size_t n_upstreams;
+    const struct ip_addr *exempt; /* DNS to them is not redirected; port 53 reaches them */
+    size_t n_exempt;
+    bool block_doh_443;
+    struct ip_ranges doh_blocklist; /* empty with block_doh_443: all of 443 */
+    uint32_t max_addresses;         /* learned addresses per family */
+};
+
+/* What a policy change replaces. */
+struct nft_policy {
+    bool default_allow;
+    struct ip_ranges always_deny, always_allow, deny, allow;
+};
+
+/* One address that an answer named. */
+struct nft_learned {
+    struct ip_addr addr;
+    uint32_t ttl;        /* seconds, as the answer says */
+    const uint8_t *name; /* the question's name: wire format, lower-case */
+    uint8_t name_len;
+};
+
+struct nft;
+
+/* Opens the netlink socket; changes nothing. -EPERM without CAP_NET_ADMIN. */
+int nft_open(const struct nft_settings *settings, struct nft **ret, struct why *why);
+void nft_free(struct nft *nft);
+/* Puts the whole table in place in one transaction, replacing a table an earlier run left. */
+int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why);
+/* Replaces the static sets and the default, and takes learned addresses away for which `still_allowed` says no for
+ * every name that led to them. All of it in one transaction; on failure nothing has changed. */
+int nft_apply(struct nft *nft, const struct nft_policy *policy,
+              bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why);
+/* Lets these addresses through for their lease, prolonging those already known: `now_ns` is CLOCK_MONOTONIC.
+ * All or none: 0 or -errno. In dns mode it does nothing. */
+int nft_learn(struct nft *nft, const struct nft_learned *learned, size_t n, uint64_t now_ns);
+/* Seconds that an address learned now with this TTL stays reachable (TTL + 60, from 60 to 360). */
+uint32_t nft_lease_seconds(uint32_t ttl);
+/* Takes the table away. 0 also when there is none. */
+int nft_remove(struct why *why);
+/* When no table of ours exists, installs one that refuses everything but loopback and replies of connections from
+ * outside. 0 (also when a table exists) or -errno. */
+int nft_close_if_absent(struct why *why);
+
+#endif

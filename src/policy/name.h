@@ -1,0 +1,21 @@
+/* Domain names of policies: from text to lower-case uncompressed wire format (RFC 1035 section 3.1). */
+#ifndef POLICY_NAME_H
+#define POLICY_NAME_H
+
+#include "base/why.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define NAME_WIRE_MAX 255
+#define NAME_TEXT_MAX 1016 /* 255 octets, each as \DDD at worst, and a NUL */
+
+/* Letters, digits, '-' and '_'; labels of 1..63 octets, 253 octets in all; one trailing dot is dropped; a Unicode name
+ * becomes its A-label form (IDNA 2008, UTS 46 mapping). Writes at most NAME_WIRE_MAX bytes, returns their number in
+ * *ret_len. 0 or -EINVAL with `why` saying what is wrong with `text`. */
+int name_from_text(const char *text, uint8_t ret_wire[NAME_WIRE_MAX], size_t *ret_len, struct why *why);
+/* Presentation form without the final dot ("." for the root), lower-case; octets that are no letter, digit, '-' or '_'
+ * are written as \DDD. Returns the length, which is below NAME_TEXT_MAX. `wire` must be well-formed. */
+size_t name_to_text(const uint8_t *wire, size_t len, char ret_text[NAME_TEXT_MAX]);
+
+#endif
