@@ -1,0 +1,13 @@
+/* Sets of prefixes as merged ranges: what interval sets of the kernel want, and what a lookup needs. */
+#ifndef BASE_IP_RANGES_H
+#define BASE_IP_RANGES_H
+
+#include "base/ip.h"
+
+/* Merges overlapping and adjacent prefixes of both families. 0 or -ENOMEM; ip_ranges_done() frees the arrays. */
+int ip_ranges_build(const struct ip_prefix *prefixes, size_t n, struct ip_ranges *ret);
+void ip_ranges_done(struct ip_ranges *ranges);
+/* Binary search. */
+bool ip_ranges_contain(const struct ip_ranges *ranges, const struct ip_addr *addr);
+
+#endif

@@ -1,0 +1,56 @@
+/* The environment as one constant value: every variable of the sidecar, parsed and checked before anything is done. */
+#ifndef CONFIG_H
+#define CONFIG_H
+
+#include "base/ip.h"
+#include "base/log.h"
+#include "base/why.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct config_pair {
+    const char *key, *value;
+};
+
+/* Owned by the value itself; NULL and 0 mean "not set". */
+struct config {
+    bool filter;                  /* dns+nft */
+    const char *mode;             /* "dns" or "dns+nft" */
+    const char *rules;            /* JSON text */
+    const char *policy_file;
+    const char *rules_dir;
+    struct sock_addr http_addr;
+    bool http_any;                /* `:PORT`: IPv4 and IPv6 */
+    const char *token;
+    size_t max_rules;             /* 0: no limit */
+    uint16_t dns_port;
+    struct sock_addr *upstreams;  /* empty: resolv.conf */
+    size_t n_upstreams;
+    unsigned upstream_timeout_s;
+    struct ip_addr *exempt;
+    size_t n_exempt;
+    bool block_doh_443;
+    struct ip_ranges doh_blocklist;
+    const char *sandbox_id;
+    struct config_pair *extra_attrs;
+    size_t n_extra_attrs;
+    enum log_level log_level;
+    const char **log_outputs;
+    size_t n_log_outputs;
+    bool remove_on_exit;
+    unsigned drain_s;
+    bool allow_host_network;
+    uint32_t max_addresses;
+    const char **warnings;        /* tuning values that could not be parsed; one line each */
+    size_t n_warnings;
+};
+
+/* Reads the environment. 0; -EINVAL with `why` = variable, value and what was expected; -ENOMEM. */
+int config_from_env(struct config **ret, struct why *why);
+void config_free(struct config *config);
+/* Prints the effective values, one `NAME=value` a line, secrets hidden. */
+void config_print(const struct config *config);
+
+#endif
