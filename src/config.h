@@ -41,15 +41,17 @@ struct config {
     size_t n_log_outputs;
     bool remove_on_exit;
     unsigned drain_s;
-    bool allow_host_network;
     uint32_t max_addresses;
     const char **warnings;        /* tuning values that could not be parsed; one line each */
     size_t n_warnings;
+    const char **shown;           /* every variable's value in force, for config_print() */
 };
 
 /* Reads the environment. 0; -EINVAL with `why` = variable, value and what was expected; -ENOMEM. */
 int config_from_env(struct config **ret, struct why *why);
 void config_free(struct config *config);
+/* OPENSANDBOX_EGRESS_ALLOW_HOST_NETWORK alone: it must be known even when another variable cannot be parsed. */
+bool config_allows_host_network(void);
 /* Prints the effective values, one `NAME=value` a line, secrets hidden. */
 void config_print(const struct config *config);
 

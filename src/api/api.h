@@ -1,5 +1,6 @@
-/* The HTTP API: libmicrohttpd's own epoll thread. Parses, validates and compiles policies there, hands the finished
- * value to the loop and suspends the request until the verdict, so that /healthz is never behind a policy. */
+/* The HTTP API: a thread of its own around libmicrohttpd. Parses, validates and compiles policies there, hands the
+ * finished value to the daemon's loop and suspends the request until the verdict, so that /healthz is never behind a
+ * policy. */
 #ifndef API_API_H
 #define API_API_H
 
@@ -13,10 +14,10 @@
 /* A letter to the loop: enforce `next`. */
 struct policy_change {
     struct mail mail;
-    struct policy *next;  /* the sender keeps its reference until answered; the loop takes its own */
-    int error;            /* the verdict: 0, or -errno with `why`, and then the old policy is still in force */
+    struct policy *next; /* the sender keeps its reference until answered; the loop takes its own */
+    int error;           /* the verdict: 0, or -errno with `why`, and then the old policy is still in force */
     struct why why;
-    void (*answered)(struct policy_change *change); /* called in the loop thread, must not block */
+    void (*answered)(struct policy_change *change); /* for the loop to call; the change is the API's again then */
 };
 
 /* What the API needs of the daemon; callable from the API's thread. */
@@ -28,12 +29,14 @@ struct api_hooks {
     bool (*healthy)(void *ctx, struct why *why);
 };
 
+/* The strings must live until api_stop() has returned. */
 struct api_settings {
-    int listen_fd;               /* taken over */
-    const char *token;           /* NULL: open */
-    size_t max_rules;            /* 0: no limit */
-    const char *policy_file;     /* NULL: changes are not written */
+    int listen_fd;                /* taken over, even when the start fails */
+    const char *token;            /* NULL: open */
+    size_t max_rules;             /* 0: no limit */
+    const char *policy_file;      /* NULL: changes are not written */
     const char *enforcement_mode; /* "dns" or "dns+nft" */
+    unsigned request_timeout_ms; /* to send one request and take its answer, the wait in between not counted; 0: 30 s */
 };
 
 struct api;
@@ -41,10 +44,11 @@ struct api;
 /* Starts serving. `initial` is the policy in force (a reference is taken). `log` is used by the API's thread only. */
 int api_start(const struct api_settings *settings, const struct api_hooks *hooks, struct policy *initial,
               struct log *log, struct api **ret, struct why *why);
-/* Takes no new connections; requests under way go on. */
+/* Takes no new connections; requests under way go on. Returns at once. */
 void api_quiesce(struct api *api);
-/* Ends the thread, waiting up to `timeout_ms` for requests under way. The loop must still be answering changes or have
- * answered them all: call it from another thread than the loop's, or after the last verdict. */
+/* Ends the thread, waiting up to `timeout_ms` for requests under way; then changes that wait for their turn are
+ * answered with 503, and the one the loop has is waited for. The loop must still be answering changes or have answered
+ * them all: call it from another thread than the loop's, or after the last verdict. */
 void api_stop(struct api *api, unsigned timeout_ms);
 
 #endif

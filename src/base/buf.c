@@ -1,5 +1,7 @@
 #include "base/buf.h"
 
+#include "base/utf8.h"
+
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,13 +25,12 @@ static bool buf_reserve(struct buf *buf, size_t extra)
 {
     if (buf->failed)
         return false;
-    if (extra < buf->cap - buf->len && buf->cap)
+    if (extra < buf->cap - buf->len)
         return true;
-    size_t need = buf->len + extra + 1;
     size_t cap = buf->cap ? buf->cap : 256;
-    while (cap < need)
-        cap *= 2;
-    char *data = realloc(buf->data, cap);
+    while (cap && cap - buf->len <= extra)
+        cap *= 2; /* 0 on overflow */
+    char *data = cap ? realloc(buf->data, cap) : NULL;
     if (!data) {
         buf->failed = true;
         return false;
@@ -66,34 +67,13 @@ void buf_printf(struct buf *buf, const char *format, ...)
     va_copy(again, args);
     int len = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    if (len >= 0 && buf_reserve(buf, (size_t)len)) {
+    if (len < 0) {
+        buf->failed = true;
+    } else if (buf_reserve(buf, (size_t)len)) {
         vsnprintf(buf->data + buf->len, (size_t)len + 1, format, again);
         buf->len += (size_t)len;
     }
     va_end(again);
-}
-
-/* Length of the well-formed UTF-8 sequence at `s`, 0 when there is none (RFC 3629: no surrogates, no overlongs). */
-static size_t utf8_sequence(const uint8_t *s, size_t left)
-{
-    static const struct {
-        uint8_t lead_min, lead_max, second_min, second_max, len;
-    } forms[] = {
-        {0xC2, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3}, {0xE1, 0xEC, 0x80, 0xBF, 3},
-        {0xED, 0xED, 0x80, 0x9F, 3}, {0xEE, 0xEF, 0x80, 0xBF, 3}, {0xF0, 0xF0, 0x90, 0xBF, 4},
-        {0xF1, 0xF3, 0x80, 0xBF, 4}, {0xF4, 0xF4, 0x80, 0x8F, 4},
-    };
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        if (s[0] < forms[i].lead_min || s[0] > forms[i].lead_max || forms[i].len > left)
-            continue;
-        if (s[1] < forms[i].second_min || s[1] > forms[i].second_max)
-            return 0;
-        for (size_t k = 2; k < forms[i].len; k++)
-            if ((s[k] & 0xC0) != 0x80)
-                return 0;
-        return forms[i].len;
-    }
-    return 0;
 }
 
 static bool json_plain(uint8_t c)

@@ -19,6 +19,9 @@ enum log_event { LOG_PLAIN, LOG_LOADED, LOG_UPDATED, LOG_UPDATE_FAILED, LOG_OUTB
 
 struct log;
 
+/* Bytes in the queue; a longer record is dropped, whatever room there is. */
+#define LOG_RECORD_MAX 65536
+
 /* `capacity`: bytes, rounded up to a power of two of at least a page. 0 or -errno. Does not block. */
 int log_new(size_t capacity, enum log_level level, struct log **ret);
 void log_free(struct log *log);
@@ -39,11 +42,11 @@ void log_double(struct log *log, const char *key, double value);
 void log_name(struct log *log, const char *key, const uint8_t *wire, size_t len);
 /* A list of addresses; written out as an array of strings. */
 void log_ips(struct log *log, const char *key, const struct ip_addr *addrs, size_t n);
-/* A value that is JSON already (an array of rules). */
+/* A value that is JSON already (an array of rules), on one line. */
 void log_json(struct log *log, const char *key, const char *json, size_t len);
 void log_end(struct log *log);
 
-/* A plain record whose message is formatted here and copied: for rare lines only. */
+/* A plain record whose message is formatted here and copied (cut at 2 KiB): for rare lines only. */
 void log_printf(struct log *log, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Records dropped since start. Any thread. */
@@ -75,5 +78,9 @@ bool log_peek(struct log *log, struct log_record *ret);
 void log_pop(struct log *log);
 /* Takes the next field of `record`; false when there is none. */
 bool log_field_next(struct log_record *record, struct log_field *ret);
+/* The consumer is going to sleep: the next record that ends rings `event_fd` (an eventfd) once; -1: it is awake again.
+ * The producer pays for no memory fence, so a record that ends at this very moment may not ring: the sleeper looks at
+ * the queue once more now and then. */
+void log_set_bell(struct log *log, int event_fd);
 
 #endif

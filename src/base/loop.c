@@ -150,9 +150,12 @@ static int wait_ms(const struct loop *loop)
     return ms > 60000 ? 60000 : (int)ms;
 }
 
+/* No more than were armed when it begins: a timer that arms itself for now must not keep the sources waiting. */
 static void fire_timers(struct loop *loop)
 {
-    while (loop->n_timers && loop->heap[1]->due_ns <= loop->now_ns) {
+    for (int left = loop->n_timers; left > 0 && loop->n_timers; left--) {
+        if (loop->heap[1]->due_ns > loop->now_ns)
+            return;
         struct loop_timer *timer = loop->heap[1];
         loop_timer_cancel(loop, timer);
         timer->fire(timer);

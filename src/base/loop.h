@@ -35,7 +35,7 @@ void loop_remove(struct loop *loop, struct loop_source *source);
 /* Arms or moves the timer; `due_ns` is CLOCK_MONOTONIC. 0 or -ENOMEM. */
 int loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due_ns);
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
-/* Called at the end of every turn that dispatched anything. */
+/* Called at the end of every turn. */
 void loop_on_turn_end(struct loop *loop, void (*hook)(void *ctx), void *ctx);
 /* CLOCK_MONOTONIC, read once per turn. */
 uint64_t loop_now(const struct loop *loop);

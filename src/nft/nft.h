@@ -11,13 +11,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define NFT_UPSTREAMS_MAX 63
+
 /* What stays the same for the life of the process. All pointers are borrowed and must outlive `struct nft`. */
 struct nft_settings {
     bool filter;            /* dns+nft: the filter chain and the sets; else the redirect alone */
     uint16_t dns_port;      /* where port 53 is redirected to, on this host */
-    uint32_t mark;          /* SO_MARK of the sidecar's own packets */
+    uint32_t mark;          /* SO_MARK of the sidecar's own packets, not 0 */
     const struct sock_addr *upstreams; /* the mark opens their ports, and port 53, to any address */
-    size_t n_upstreams;
+    size_t n_upstreams;     /* at most NFT_UPSTREAMS_MAX */
     const struct ip_addr *exempt; /* DNS to them is not redirected; port 53 reaches them */
     size_t n_exempt;
     bool block_doh_443;
@@ -47,14 +49,21 @@ void nft_free(struct nft *nft);
 /* Puts the whole table in place in one transaction, replacing a table an earlier run left. */
 int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why);
 /* Replaces the static sets and the default, and takes learned addresses away for which `still_allowed` says no for
- * every name that led to them. All of it in one transaction; on failure nothing has changed. */
+ * every name that led to them. All of it in one transaction; on failure nothing has changed. In dns mode it does
+ * nothing. */
 int nft_apply(struct nft *nft, const struct nft_policy *policy,
               bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why);
-/* Lets these addresses through for their lease, prolonging those already known: `now_ns` is CLOCK_MONOTONIC.
- * All or none: 0 or -errno. In dns mode it does nothing. */
+/* Lets these addresses through for their lease, prolonging those already known: `now_ns` is CLOCK_MONOTONIC, at most a
+ * second old. All or none: 0 or -errno; -ENOSPC when these alone are more than max_addresses. When they do not fit
+ * beside those known, the ones that end first make room. In dns mode it does nothing. */
 int nft_learn(struct nft *nft, const struct nft_learned *learned, size_t n, uint64_t now_ns);
-/* Seconds that an address learned now with this TTL stays reachable (TTL + 60, from 60 to 360). */
+/* How many learned addresses made room for others. */
+uint64_t nft_evicted(const struct nft *nft);
+/* Seconds that an address learned now with this TTL is let through (TTL + 60, from 60 to 360). */
 uint32_t nft_lease_seconds(uint32_t ttl);
+/* Seconds that a client may hold it: the lease, less what it can lose because it is neither prolonged nor ended to the
+ * second. A longer TTL must be cut to this in the answer. */
+uint32_t nft_hold_seconds(uint32_t ttl);
 /* Takes the table away. 0 also when there is none. */
 int nft_remove(struct why *why);
 /* When no table of ours exists, installs one that refuses everything but loopback and replies of connections from

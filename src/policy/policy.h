@@ -28,16 +28,21 @@ struct rule {
     struct ip_prefix prefix; /* PREFIX */
 };
 
+/* Most rules of one list; beyond it adding gives -ENOMEM. */
+#define RULES_MAX (1u << 24)
+
 /* A list of rules under construction; owns what its rules point to. */
 struct rule_list;
 
 int rule_list_new(struct rule_list **ret);
 void rule_list_free(struct rule_list *list);
-/* Parses and appends. `target` is trimmed. 0, -EINVAL with `why`, or -ENOMEM. */
+/* Parses and appends. `target` is trimmed; what can never match (a URL, host:port, an IPv4-mapped address) is refused.
+ * 0, -EINVAL with `why`, or -ENOMEM. */
 int rule_list_add(struct rule_list *list, enum action action, const char *target, struct why *why);
 /* Appends a copy of a rule of another list or policy. 0 or -ENOMEM. */
 int rule_list_copy(struct rule_list *list, const struct rule *rule);
 size_t rule_list_count(const struct rule_list *list);
+/* Valid until the list changes. */
 const struct rule *rule_list_at(const struct rule_list *list, size_t i);
 
 struct policy;
@@ -66,7 +71,8 @@ bool rule_same_target(const struct rule *a, const struct rule *b);
 /* The policy that PATCH makes: `patch` in front (first of equal targets wins), then the old rules whose target is not
  * among them, each target once. Linear time. 0 or -ENOMEM. */
 int policy_patch(const struct policy *base, const struct rule_list *patch, struct policy **ret);
-/* The policy that DELETE makes, and in `ret_removed` the rules it took away (caller frees). */
+/* The policy that DELETE makes: the rules whose target is not among `targets` (their actions do not matter). The rules
+ * it took away are in `ret_removed`, possibly none; the caller frees that list. Linear time. 0 or -ENOMEM. */
 int policy_remove(const struct policy *base, const struct rule_list *targets, struct policy **ret,
                   struct rule_list **ret_removed);
 

@@ -7,12 +7,13 @@
 
 /* `{"defaultAction":…,"egress":[…]}`; blank text, `null` and `{}` give deny-all. Anything unknown, of a wrong type,
  * repeated or left over is an error that names it (with the index of the rule). `text` need not be NUL-terminated.
- * 0, -EINVAL with `why`, -E2BIG when there are more than `max_rules` (0 = no limit), or -ENOMEM. */
+ * 0, -EINVAL with `why`; -E2BIG with `why` = "egress rule total count N exceeds limit L" when there are more than
+ * `max_rules` (0 = no limit); or -ENOMEM. */
 int policy_from_json(const char *text, size_t len, size_t max_rules, struct policy **ret, struct why *why);
 /* A JSON array of rules (PATCH). -EBADMSG with `why` when a rule's action is neither allow nor deny and everything else
  * is in order, which the API reports differently. An empty array gives an empty list. */
 int rules_from_json(const char *text, size_t len, struct rule_list **ret, struct why *why);
-/* A JSON array of target strings (DELETE). */
+/* A JSON array of target strings (DELETE); the actions of the list mean nothing. */
 int targets_from_json(const char *text, size_t len, struct rule_list **ret, struct why *why);
 
 /* `{"egress":[…],"defaultAction":"…"}`: targets as spelled, actions in lower case; the canonical form too. */

@@ -1,16 +1,16 @@
-/* The export thread: takes log records from the producers' queues and writes them. It may block; nobody waits for it. */
+/* The export thread: takes log records from the producers' queues and writes them. It may block; nobody waits for it.
+ *
+ * While records come it naps a few milliseconds between rounds and costs the producers nothing; when none have come for
+ * a while it sleeps (a wake-up a second) until the first record rings. */
 #ifndef TELEMETRY_EXPORTER_H
 #define TELEMETRY_EXPORTER_H
 
 #include "base/log.h"
 #include "base/why.h"
+#include "telemetry/log_json.h"
 
+#include <stdbool.h>
 #include <stddef.h>
-
-/* A constant field on every line (sandbox_id, extra attributes). */
-struct attribute {
-    const char *key, *value;
-};
 
 /* All pointers are borrowed until exporter_stop(). */
 struct exporter_settings {
@@ -24,12 +24,14 @@ struct exporter_settings {
 
 struct exporter;
 
-/* Opens the outputs and starts the thread. -errno with `why` naming the path that cannot be written. */
+/* Opens the outputs and starts the thread, which takes over the caller's signal mask (block what main handles; SIGPIPE
+ * must be ignored). -errno with `why` naming the path that cannot be written. */
 int exporter_start(const struct exporter_settings *settings, struct exporter **ret, struct why *why);
 /* Log files are opened anew by their names (SIGHUP). Any thread; returns at once. */
 void exporter_reopen(struct exporter *exporter);
-/* Writes what is queued, for at most `timeout_ms`, and ends the thread. False when time ran out: then the exporter is
- * left alone (its thread hangs in a write) and the process should end with _exit(). */
+/* Writes what is queued, for at most `timeout_ms`, and ends the thread; NULL is fine. Other threads have recorded their
+ * last line before. False when time ran out, since the thread hangs in a write: then nothing is released, this may be
+ * called again, and a process that does not want to wait ends with _exit(). */
 bool exporter_stop(struct exporter *exporter, unsigned timeout_ms);
 
 #endif

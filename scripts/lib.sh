@@ -1,0 +1,40 @@
+# What scripts/run and scripts/test share: Debian packages and the build. Sourced, not run.
+
+build_packages=(
+    gcc libc6-dev meson ninja-build pkg-config check
+    libcap-ng-dev libcjson-dev libcurl4-openssl-dev libidn2-dev libldns-dev libmd-dev libmicrohttpd-dev libmnl-dev
+    libnftnl-dev zlib1g-dev
+)
+run_packages=("${build_packages[@]}" iproute2 nsd nginx-light curl bind9-dnsutils)
+test_packages=("${run_packages[@]}" nftables knot-dnsutils strace valgrind python3-pytest python3-pytest-timeout
+    python3-pytest-xdist python3-dnspython)
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# Installs those of the named Debian packages that are missing, without starting the services in them.
+install_packages() {
+    local missing=() package
+    for package; do
+        [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == "install ok installed" ]] || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    echo "installing ${missing[*]}"
+    local policy=/usr/sbin/policy-rc.d made=
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && made=$policy
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+    local status=$?
+    [[ -z $made ]] || rm -f "$made"
+    return $status
+}
+
+# build DIR [meson options]: configures the folder if need be, and builds.
+build() {
+    local dir=$root/$1
+    shift
+    local again=()
+    [[ -f $dir/build.ninja ]] && again=(--reconfigure)
+    meson setup "${again[@]}" "$@" "$dir" "$root" && ninja -C "$dir"
+}

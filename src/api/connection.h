@@ -1,0 +1,28 @@
+/* What libmicrohttpd leaves to its user about one client's connection: a deadline, and doubtful framing. */
+#ifndef API_CONNECTION_H
+#define API_CONNECTION_H
+
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* MHD_NotifyConnectionCallback with the `struct api` as its `cls`. */
+void connection_notify(void *cls, struct MHD_Connection *connection, void **slot,
+                       enum MHD_ConnectionNotificationCode what);
+/* Starts the deadline anew; when it passes the connection is shut down. It runs from accept(), or from the answer
+ * before, until the next request is answered, and pauses while the request waits. libmicrohttpd's own timeout counts
+ * silence only: a byte now and then would hold a connection for ever. */
+void connection_deadline_start(struct MHD_Connection *connection);
+void connection_deadline_stop(struct MHD_Connection *connection);
+
+struct body_framing {
+    /* Content-Length and Transfer-Encoding together, one of them twice, or an unknown coding: what this server takes
+     * for the end of the body a proxy before it may not (RFC 9112 section 6.3). */
+    bool ambiguous;
+    uint64_t length;       /* as declared; 0 when not */
+    bool expects_continue; /* the client sends no body before it is told to */
+};
+
+struct body_framing connection_framing(struct MHD_Connection *connection);
+
+#endif

@@ -1,0 +1,60 @@
+#include "api/request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int request_new(struct api *api, struct MHD_Connection *connection, const char *method, struct request **ret)
+{
+    struct request *request = calloc(1, sizeof(*request));
+    if (!request)
+        return -ENOMEM;
+    request->api = api;
+    request->connection = connection;
+    request->method = method;
+    request->started_ns = clock_monotonic_ns();
+    *ret = request;
+    return 0;
+}
+
+void request_free(struct request *request)
+{
+    if (!request)
+        return;
+    if (request->response)
+        MHD_destroy_response(request->response);
+    buf_done(&request->body);
+    free(request);
+}
+
+const char *request_header(const struct request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+void request_answer(struct request *request, unsigned status, const char *content_type, struct buf *take_body)
+{
+    request->status = status;
+    if (!take_body->failed)
+        request->response = MHD_create_response_from_buffer(take_body->len, take_body->data, MHD_RESPMEM_MUST_FREE);
+    if (!request->response) {
+        buf_done(take_body);
+        return;
+    }
+    *take_body = (struct buf){0};
+    if (content_type)
+        request_answer_header(request, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+}
+
+void request_answer_line(struct request *request, unsigned status, const char *line)
+{
+    struct buf body = {0};
+    buf_puts(&body, line);
+    buf_putc(&body, '\n');
+    request_answer(request, status, "text/plain; charset=utf-8", &body);
+}
+
+void request_answer_header(struct request *request, const char *name, const char *value)
+{
+    if (request->response)
+        MHD_add_response_header(request->response, name, value);
+}

@@ -1,0 +1,66 @@
+/* One HTTP request, from its headers to its answer. Belongs to the API's thread; lives from the first call of
+ * libmicrohttpd's handler to its completion notice. While it is suspended libmicrohttpd leaves it alone, even when the
+ * client goes away. */
+#ifndef API_REQUEST_H
+#define API_REQUEST_H
+
+#include "base/buf.h"
+#include "base/loop.h"
+
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BODY_MAX (1u << 20)
+
+struct api;
+struct route;
+struct request;
+struct change;
+
+/* Called when the body is there (or is not wanted). Answers the request, or keeps it and answers later: then it is
+ * suspended until server_resume(). */
+typedef void request_handler(struct api *api, struct request *request);
+/* Makes the next policy out of the body and the policy in force; false: the request is answered instead. */
+typedef bool change_maker(struct api *api, struct request *request, struct change *ret);
+
+enum body_fault {
+    BODY_FINE,
+    BODY_TOO_LARGE, /* over BODY_MAX */
+    BODY_NO_ROOM,   /* too many bodies in memory at once */
+};
+
+struct request {
+    struct api *api;
+    struct MHD_Connection *connection;
+    const struct route *route; /* NULL: unknown path */
+    const char *method;
+    request_handler *handle; /* NULL: refused already, or done */
+    uint64_t started_ns;
+    bool wants_body; /* else the body is read and dropped */
+    enum body_fault body_fault;
+    size_t received; /* bytes of body that came, kept or not */
+    struct buf body;
+    unsigned status; /* of the answer; 0: none yet */
+    struct MHD_Response *response;
+    bool suspended;
+    /* Policy changes (change.h). */
+    change_maker *make;
+    struct request *next_waiting;
+};
+
+int request_new(struct api *api, struct MHD_Connection *connection, const char *method, struct request **ret);
+void request_free(struct request *request);
+
+/* The value of a request header, or NULL. */
+const char *request_header(const struct request *request, const char *name);
+
+/* The answer; exactly one of these per request. It is sent when the handler returns or the request is resumed. When
+ * memory runs out the connection is closed without one. */
+void request_answer(struct request *request, unsigned status, const char *content_type, struct buf *take_body);
+/* One line of text; the line break is added here. */
+void request_answer_line(struct request *request, unsigned status, const char *line);
+/* Adds a header to the answer. */
+void request_answer_header(struct request *request, const char *name, const char *value);
+
+#endif

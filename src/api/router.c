@@ -1,0 +1,97 @@
+#include "api/router.h"
+
+#include "api/auth.h"
+#include "api/health_api.h"
+#include "api/policy_api.h"
+#include "api/server.h"
+#include "api/vault_api.h"
+
+#include <string.h>
+
+/* The first match counts. */
+static const struct route routes[] = {
+    {.path = "/healthz",
+     .allow = "GET, HEAD",
+     .level = LOG_DEBUG,
+     .methods = {{"GET", health_api_get, false}, {"HEAD", health_api_get, false}}},
+    {.path = "/policy",
+     .guarded = true,
+     .allow = "GET, POST, PUT, PATCH, DELETE",
+     .level = LOG_INFO,
+     .methods = {{"GET", policy_api_get, false},
+                 {"POST", policy_api_put, true},
+                 {"PUT", policy_api_put, true},
+                 {"PATCH", policy_api_patch, true},
+                 {"DELETE", policy_api_delete, true}}},
+    {.path = "/credential-vault/_active",
+     .guarded = true,
+     .level = LOG_INFO,
+     .methods = {{"*", vault_api_active, false}}},
+    {.path = "/credential-vault",
+     .below = true,
+     .guarded = true,
+     .allow = "GET, POST, PATCH, DELETE",
+     .level = LOG_INFO,
+     .methods = {{"GET", vault_api_get, false},
+                 {"POST", vault_api_change, false},
+                 {"PATCH", vault_api_change, false},
+                 {"DELETE", vault_api_change, false}}},
+};
+
+static const struct route *find_route(const char *path)
+{
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+        size_t len = strlen(routes[i].path);
+        if (strncmp(path, routes[i].path, len) == 0 && (path[len] == '\0' || (routes[i].below && path[len] == '/')))
+            return &routes[i];
+    }
+    return NULL;
+}
+
+void router_dispatch(struct api *api, struct request *request, const char *path)
+{
+    const struct route *route = request->route = find_route(path);
+    if (!route) {
+        request_answer_line(request, MHD_HTTP_NOT_FOUND, "not found");
+        return;
+    }
+    const char *token = api->settings.token;
+    if (route->guarded && token && !auth_token_equal(token, request_header(request, AUTH_HEADER))) {
+        request_answer_line(request, MHD_HTTP_UNAUTHORIZED, "unauthorized");
+        return;
+    }
+    for (const struct route_method *entry = route->methods; entry->method; entry++) {
+        if (strcmp(entry->method, request->method) == 0 || strcmp(entry->method, "*") == 0) {
+            request->handle = entry->handle;
+            request->wants_body = entry->wants_body;
+            return;
+        }
+    }
+    request_answer_line(request, MHD_HTTP_METHOD_NOT_ALLOWED, "method not allowed");
+    request_answer_header(request, MHD_HTTP_HEADER_ALLOW, route->allow);
+}
+
+/* A method is text from a stranger; records name the known ones only (OpenTelemetry, http.request.method). */
+static const char *method_label(const char *method)
+{
+    static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcmp(method, known[i]) == 0)
+            return known[i];
+    return "_OTHER";
+}
+
+void router_log_access(struct api *api, const struct request *request)
+{
+    const char *method = method_label(request->method);
+    const char *template = request->route ? request->route->path : "other";
+    enum log_level level = request->route ? request->route->level : LOG_INFO;
+    if (!log_begin(api->log, level, LOG_PLAIN, "api request"))
+        return;
+    log_str(api->log, "http.request.method", method, strlen(method));
+    log_str(api->log, "http.route", template, strlen(template));
+    if (request->status)
+        log_int(api->log, "http.response.status_code", request->status);
+    log_double(api->log, "duration", (double)(clock_monotonic_ns() - request->started_ns) / (double)NS_PER_S);
+    log_end(api->log);
+}

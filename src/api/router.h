@@ -1,0 +1,28 @@
+/* Which path and method is answered by whom. */
+#ifndef API_ROUTER_H
+#define API_ROUTER_H
+
+#include "api/request.h"
+#include "base/log.h"
+
+struct route_method {
+    const char *method; /* "*": every one */
+    request_handler *handle;
+    bool wants_body;
+};
+
+struct route {
+    const char *path;
+    bool below;                     /* also matches everything below `path` */
+    bool guarded;                   /* needs the token */
+    const char *allow;              /* for 405 */
+    enum log_level level;           /* of its access records */
+    struct route_method methods[6]; /* the rest has no method */
+};
+
+/* Finds the handler for `path` (no query), or answers 404, 401 or 405. */
+void router_dispatch(struct api *api, struct request *request, const char *path);
+/* The access record; called once per request, answered or not. */
+void router_log_access(struct api *api, const struct request *request);
+
+#endif

@@ -1,0 +1,273 @@
+#include "api/server.h"
+
+#include "api/connection.h"
+#include "api/router.h"
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define REQUEST_TIMEOUT_MS 30000
+#define CONNECTIONS_MAX 128
+#define CONNECTION_MEMORY 32768u /* request line and headers, and the pieces in which bodies come */
+#define BODIES_MAX (16u << 20)   /* bytes of all bodies in memory at once */
+#define DISCARD_MAX (8u << 20)   /* how much of an unwanted body is read so that the client can see its answer */
+
+void server_resume(struct request *request)
+{
+    if (!request->suspended)
+        return;
+    request->suspended = false;
+    connection_deadline_start(request->connection);
+    MHD_resume_connection(request->connection);
+    request->api->http_pending = true;
+}
+
+static enum MHD_Result send_answer(struct api *api, struct request *request)
+{
+    if (!request->response)
+        return MHD_NO;
+    if (api->stopping)
+        request_answer_header(request, MHD_HTTP_HEADER_CONNECTION, "close");
+    router_log_access(api, request);
+    return MHD_queue_response(request->connection, request->status, request->response);
+}
+
+/* Runs the handler once; then sends the answer when there is one. */
+static enum MHD_Result proceed(struct api *api, struct request *request)
+{
+    request_handler *handle = request->handle;
+    request->handle = NULL;
+    if (handle)
+        handle(api, request);
+    if (request->status)
+        return send_answer(api, request);
+    request->suspended = true;
+    connection_deadline_stop(request->connection);
+    MHD_suspend_connection(request->connection);
+    return MHD_YES;
+}
+
+/* Headers are complete. An answer that needs no body still waits until the body is read, because closing on unread
+ * bytes resets the connection and the client may lose the answer; but not when the client itself waits, when the end of
+ * the body is in doubt, or when there is too much of it. */
+static enum MHD_Result begin(struct api *api, struct request *request, const char *path)
+{
+    struct body_framing framing = connection_framing(request->connection);
+    if (framing.ambiguous) {
+        request_answer_line(request, MHD_HTTP_BAD_REQUEST, "ambiguous length of the request body");
+        request_answer_header(request, MHD_HTTP_HEADER_CONNECTION, "close");
+        return send_answer(api, request);
+    }
+    router_dispatch(api, request, path);
+    if (request->wants_body && framing.length > BODY_MAX)
+        request->body_fault = BODY_TOO_LARGE;
+    bool settled = !request->wants_body || request->body_fault;
+    if (settled && (framing.expects_continue || framing.length > DISCARD_MAX))
+        return proceed(api, request);
+    return MHD_YES;
+}
+
+static bool take_body(struct api *api, struct request *request, const char *data, size_t len)
+{
+    request->received += len;
+    if (!request->wants_body || request->body_fault)
+        return request->received <= DISCARD_MAX;
+    if (request->received > BODY_MAX)
+        request->body_fault = BODY_TOO_LARGE;
+    else if (api->body_bytes + len > BODIES_MAX)
+        request->body_fault = BODY_NO_ROOM;
+    else {
+        buf_append(&request->body, data, len);
+        api->body_bytes += len;
+        return !request->body.failed;
+    }
+    api->body_bytes -= request->body.len;
+    buf_done(&request->body);
+    return true;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *data_len, void **slot)
+{
+    struct api *api = cls;
+    struct request *request = *slot;
+    if (!request) {
+        if (request_new(api, connection, method, &request))
+            return MHD_NO;
+        *slot = request;
+        api->n_requests++;
+        return begin(api, request, url);
+    }
+    if (*data_len == 0)
+        return proceed(api, request);
+    size_t len = *data_len;
+    *data_len = 0;
+    return take_body(api, request, data, len) ? MHD_YES : MHD_NO;
+}
+
+static void end_if_done(struct api *api)
+{
+    if (api->stopping && (api->n_requests == 0 || (api->out_of_time && !api->changes.busy)))
+        loop_stop(api->loop);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *connection, void **slot, enum MHD_RequestTerminationCode how)
+{
+    struct api *api = cls;
+    struct request *request = *slot;
+    if (!request)
+        return;
+    if (!request->status)
+        router_log_access(api, request);
+    *slot = NULL;
+    api->n_requests--;
+    api->body_bytes -= request->body.len;
+    request_free(request);
+    connection_deadline_start(connection); /* for the next request */
+    end_if_done(api);
+}
+
+/* libmicrohttpd may have work left that no descriptor announces. */
+static void run_http(struct api *api)
+{
+    MHD_run(api->http);
+    MHD_UNSIGNED_LONG_LONG wait_ms;
+    if (MHD_get_timeout(api->http, &wait_ms) == MHD_YES)
+        loop_timer_set(api->loop, &api->http_again, loop_now(api->loop) + wait_ms * NS_PER_MS);
+    end_if_done(api);
+}
+
+static void on_http_ready(struct loop_source *source, uint32_t events)
+{
+    run_http(source->owner);
+}
+
+static void on_http_again(struct loop_timer *timer)
+{
+    run_http(timer->owner);
+}
+
+static void on_turn_end(void *ctx)
+{
+    struct api *api = ctx;
+    while (api->http_pending) {
+        api->http_pending = false;
+        run_http(api);
+    }
+}
+
+static void on_quiesce(struct mail *mail, void *ctx)
+{
+    struct api *api = ctx;
+    int fd = MHD_quiesce_daemon(api->http);
+    if (fd >= 0)
+        close(fd);
+}
+
+static void on_out_of_time(struct loop_timer *timer)
+{
+    struct api *api = timer->owner;
+    api->out_of_time = true;
+    change_cancel_waiting(api);
+    end_if_done(api);
+}
+
+static void on_stop(struct mail *mail, void *ctx)
+{
+    struct api *api = ctx;
+    on_quiesce(mail, ctx);
+    api->stopping = true;
+    loop_timer_set(api->loop, &api->stop_deadline, loop_now(api->loop) + api->stop_timeout_ns);
+    end_if_done(api);
+}
+
+static void *thread_main(void *arg)
+{
+    struct api *api = arg;
+    loop_run(api->loop);
+    return NULL;
+}
+
+static void api_free(struct api *api)
+{
+    if (!api)
+        return;
+    if (api->http)
+        MHD_stop_daemon(api->http);
+    else if (api->settings.listen_fd >= 0)
+        close(api->settings.listen_fd);
+    mailbox_free(api->mailbox);
+    loop_free(api->loop);
+    current_done(&api->current);
+    free(api);
+}
+
+DEFINE_CLEANUP(struct api, cleanup_api, api_free);
+
+static int start_http(struct api *api, struct why *why)
+{
+    api->http = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, api,
+                                 MHD_OPTION_LISTEN_SOCKET, api->settings.listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+                                 CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+                                 MHD_OPTION_NOTIFY_CONNECTION, connection_notify, api, MHD_OPTION_NOTIFY_COMPLETED,
+                                 on_completed, api, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+    if (!api->http)
+        return why_set(why, -EIO, "cannot start the HTTP server");
+    api->http_ready = (struct loop_source){
+        .fd = MHD_get_daemon_info(api->http, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
+        .ready = on_http_ready,
+        .owner = api,
+    };
+    int error = loop_add(api->loop, &api->http_ready, EPOLLIN);
+    return error ? why_set(why, error, "cannot start the HTTP server: %s", strerror(-error)) : 0;
+}
+
+int api_start(const struct api_settings *settings, const struct api_hooks *hooks, struct policy *initial,
+              struct log *log, struct api **ret, struct why *why)
+{
+    _cleanup_(cleanup_api) struct api *api = calloc(1, sizeof(*api));
+    if (!api) {
+        close(settings->listen_fd);
+        return why_set(why, -ENOMEM, "cannot start the HTTP server: out of memory");
+    }
+    api->settings = *settings;
+    if (!api->settings.request_timeout_ms)
+        api->settings.request_timeout_ms = REQUEST_TIMEOUT_MS;
+    api->hooks = *hooks;
+    api->log = log;
+    api->http_again = (struct loop_timer){.fire = on_http_again, .owner = api};
+    api->stop_deadline = (struct loop_timer){.fire = on_out_of_time, .owner = api};
+    api->quiesce.deliver = on_quiesce;
+    api->stop.deliver = on_stop;
+    current_set(&api->current, initial);
+    int error = loop_new(&api->loop);
+    if (!error)
+        error = mailbox_new(api->loop, api, &api->mailbox);
+    if (error)
+        return why_set(why, error, "cannot start the HTTP server: %s", strerror(-error));
+    loop_on_turn_end(api->loop, on_turn_end, api);
+    error = start_http(api, why);
+    if (error)
+        return error;
+    error = -pthread_create(&api->thread, NULL, thread_main, api);
+    if (error)
+        return why_set(why, error, "cannot start the HTTP server's thread: %s", strerror(-error));
+    pthread_setname_np(api->thread, "api");
+    *ret = take_pointer(api);
+    return 0;
+}
+
+void api_quiesce(struct api *api)
+{
+    mailbox_post(api->mailbox, &api->quiesce);
+}
+
+void api_stop(struct api *api, unsigned timeout_ms)
+{
+    api->stop_timeout_ns = timeout_ms * NS_PER_MS;
+    mailbox_post(api->mailbox, &api->stop);
+    pthread_join(api->thread, NULL);
+    api_free(api);
+}

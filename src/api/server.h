@@ -1,0 +1,42 @@
+/* The API's thread: a loop of its own that drives libmicrohttpd and takes letters. Nothing of this is shared, so
+ * nothing is locked. */
+#ifndef API_SERVER_H
+#define API_SERVER_H
+
+#include "api/api.h"
+#include "api/change.h"
+#include "api/current.h"
+#include "api/request.h"
+#include "base/loop.h"
+#include "base/mailbox.h"
+
+#include <microhttpd.h>
+#include <pthread.h>
+
+struct api {
+    struct api_settings settings;
+    struct api_hooks hooks;
+    struct log *log;
+    struct current current;
+    struct change_queue changes;
+
+    struct loop *loop;
+    struct mailbox *mailbox; /* to this thread; its context is the api */
+    struct MHD_Daemon *http;
+    struct loop_source http_ready; /* libmicrohttpd's epoll descriptor */
+    struct loop_timer http_again;
+    bool http_pending; /* it has work that no descriptor announces: a connection resumed, or closed at the limit */
+    pthread_t thread;
+
+    unsigned n_requests;
+    size_t body_bytes; /* of all requests together */
+    struct mail quiesce, stop;
+    struct loop_timer stop_deadline;
+    uint64_t stop_timeout_ns;
+    bool stopping, out_of_time;
+};
+
+/* Lets a suspended request go on: its answer is sent. */
+void server_resume(struct request *request);
+
+#endif

@@ -1,0 +1,73 @@
+#include "base/ip_ranges.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static int compare_ranges(const void *a, const void *b)
+{
+    const struct ip_range *left = a, *right = b;
+    return ip_compare(&left->first, &right->first);
+}
+
+/* Whether `range`, which does not start before `before`, overlaps it or follows without a gap. */
+static bool joins(const struct ip_range *before, const struct ip_range *range)
+{
+    if (before->last.family != range->first.family)
+        return false;
+    struct ip_addr next;
+    return !ip_next(&before->last, &next) || ip_compare(&range->first, &next) <= 0;
+}
+
+/* Merges sorted ranges in place and returns how many are left. */
+static size_t merge(struct ip_range *ranges, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!kept || !joins(&ranges[kept - 1], &ranges[i]))
+            ranges[kept++] = ranges[i];
+        else if (ip_compare(&ranges[i].last, &ranges[kept - 1].last) > 0)
+            ranges[kept - 1].last = ranges[i].last;
+    }
+    return kept;
+}
+
+int ip_ranges_build(const struct ip_prefix *prefixes, size_t n, struct ip_ranges *ret)
+{
+    if (!n) {
+        *ret = (struct ip_ranges){0};
+        return 0;
+    }
+    struct ip_range *ranges = calloc(n, sizeof(*ranges));
+    if (!ranges)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++)
+        ranges[i] = ip_prefix_range(&prefixes[i]);
+    qsort(ranges, n, sizeof(*ranges), compare_ranges);
+    size_t kept = merge(ranges, n), n_v4 = 0;
+    while (n_v4 < kept && ranges[n_v4].first.family == AF_INET)
+        n_v4++;
+    /* One array for both families: IPv4 sorts first, so `v4` is what was allocated. */
+    *ret = (struct ip_ranges){.v4 = ranges, .v6 = ranges + n_v4, .n_v4 = n_v4, .n_v6 = kept - n_v4};
+    return 0;
+}
+
+void ip_ranges_done(struct ip_ranges *ranges)
+{
+    free((void *)ranges->v4);
+    *ranges = (struct ip_ranges){0};
+}
+
+bool ip_ranges_contain(const struct ip_ranges *ranges, const struct ip_addr *addr)
+{
+    const struct ip_range *of_family = addr->family == AF_INET ? ranges->v4 : ranges->v6;
+    size_t low = 0, high = addr->family == AF_INET ? ranges->n_v4 : ranges->n_v6;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (ip_compare(&of_family[middle].last, addr) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    size_t n = addr->family == AF_INET ? ranges->n_v4 : ranges->n_v6;
+    return low < n && ip_compare(&of_family[low].first, addr) <= 0;
+}

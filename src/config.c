@@ -1,0 +1,464 @@
+#include "config.h"
+
+#include "base/ip_ranges.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* One variable: what it is called, how it is read, and how it is shown. */
+struct variable {
+    const char *name;
+    /* Parses the trimmed value; called only when there is one. 0 or a negative errno with `why`. */
+    int (*parse)(struct config *config, const struct variable *variable, const char *value, struct why *why);
+    const char *fallback; /* what holds when it is not set, for people */
+    size_t offset;        /* of the field in struct config, for the generic parsers */
+    unsigned min, max;    /* parse_tuning */
+    bool secret;
+};
+
+static char *trimmed(const char *text, size_t len)
+{
+    static const char blank[] = " \t\r\n\v\f";
+    while (len && strchr(blank, *text))
+        text++, len--;
+    while (len && strchr(blank, text[len - 1]))
+        len--;
+    return strndup(text, len);
+}
+
+static bool truthy(const char *value)
+{
+    static const char *const words[] = {"1", "true", "yes", "y", "on"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (!strcasecmp(value, words[i]))
+            return true;
+    return false;
+}
+
+static int refuse(struct why *why, const struct variable *variable, const char *value, const char *expected)
+{
+    return why_set(why, -EINVAL, "%s=\"%s\": expected %s", variable->name, value, expected);
+}
+
+static int warn(struct config *config, const struct variable *variable, const char *value, const char *expected)
+{
+    char *line;
+    if (asprintf(&line, "%s=\"%s\": expected %s; using the default", variable->name, value, expected) < 0)
+        return -ENOMEM;
+    const char **warnings = realloc(config->warnings, (config->n_warnings + 1) * sizeof(*warnings));
+    if (!warnings) {
+        free(line);
+        return -ENOMEM;
+    }
+    config->warnings = warnings;
+    config->warnings[config->n_warnings++] = line;
+    return 0;
+}
+
+static void *field(struct config *config, const struct variable *variable)
+{
+    return (char *)config + variable->offset;
+}
+
+/* --- lists --- */
+
+/* Calls `each` with every non-empty, trimmed part of a comma list. */
+static int split(struct config *config, const struct variable *variable, const char *value,
+                 int (*each)(struct config *, const struct variable *, const char *part, struct why *),
+                 struct why *why)
+{
+    for (const char *at = value;; at++) {
+        size_t len = strcspn(at, ",");
+        char *part = trimmed(at, len);
+        if (!part)
+            return -ENOMEM;
+        int error = *part ? each(config, variable, part, why) : 0;
+        free(part);
+        if (error)
+            return error;
+        at += len;
+        if (!*at)
+            return 0;
+    }
+}
+
+/* A copy of `array` with one element more; the old one is freed. NULL and the old one kept when memory is short. */
+static int append(void *array_slot, size_t *n, const void *element, size_t size)
+{
+    void **slot = array_slot;
+    char *array = reallocarray(*slot, *n + 1, size);
+    if (!array)
+        return -ENOMEM;
+    *slot = array;
+    memcpy(array + *n * size, element, size);
+    (*n)++;
+    return 0;
+}
+
+static int add_upstream(struct config *config, const struct variable *variable, const char *part, struct why *why)
+{
+    struct sock_addr addr;
+    if (sock_addr_parse(part, 53, &addr))
+        return refuse(why, variable, part, "literal addresses: ip, ip:port, v6, [v6] or [v6]:port, comma separated");
+    for (size_t i = 0; i < config->n_upstreams; i++)
+        if (sock_addr_equal(&config->upstreams[i], &addr))
+            return 0;
+    return append(&config->upstreams, &config->n_upstreams, &addr, sizeof(addr));
+}
+
+static int add_exempt(struct config *config, const struct variable *variable, const char *part, struct why *why)
+{
+    struct ip_addr addr;
+    if (ip_parse(part, &addr))
+        return refuse(why, variable, part, "IP addresses, comma separated");
+    return append(&config->exempt, &config->n_exempt, &addr, sizeof(addr));
+}
+
+static int add_output(struct config *config, const struct variable *variable, const char *part, struct why *why)
+{
+    char *copy = strdup(part);
+    if (!copy || append(&config->log_outputs, &config->n_log_outputs, &copy, sizeof(copy))) {
+        free(copy);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+static int add_attribute(struct config *config, const struct variable *variable, const char *part, struct why *why)
+{
+    const char *equals = strchr(part, '=');
+    if (!equals)
+        return 0;
+    struct config_pair pair = {trimmed(part, (size_t)(equals - part)), trimmed(equals + 1, strlen(equals + 1))};
+    bool skip = pair.key && pair.value && (!*pair.key || !*pair.value);
+    int error = !pair.key || !pair.value ? -ENOMEM : 0;
+    if (!error && !skip)
+        error = append(&config->extra_attrs, &config->n_extra_attrs, &pair, sizeof(pair));
+    if (error || skip) {
+        free((void *)(uintptr_t)pair.key);
+        free((void *)(uintptr_t)pair.value);
+    }
+    return error;
+}
+
+/* --- parsers --- */
+
+static int parse_text(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    const char **text = field(config, variable);
+    *text = strdup(value);
+    return *text ? 0 : -ENOMEM;
+}
+
+static int parse_bool(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    *(bool *)field(config, variable) = truthy(value);
+    return 0;
+}
+
+static bool whole_number(const char *value, unsigned min, unsigned max, unsigned *ret)
+{
+    char *end;
+    errno = 0;
+    unsigned long number = strtoul(value, &end, 10);
+    if (value[0] < '0' || value[0] > '9' || *end || errno || number < min || number > max)
+        return false;
+    *ret = (unsigned)number;
+    return true;
+}
+
+/* A tuning number: one that cannot be parsed is a warning. */
+static int parse_tuning(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    if (whole_number(value, variable->min, variable->max, field(config, variable)))
+        return 0;
+    char expected[64];
+    snprintf(expected, sizeof(expected), "a whole number from %u to %u", variable->min, variable->max);
+    return warn(config, variable, value, expected);
+}
+
+static int parse_mode(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    static const char expected[] = "dns or dns+nft";
+    bool dns = false, nft = false;
+    for (const char *at = value;; at++) {
+        size_t len = strcspn(at, "+");
+        char *token = trimmed(at, len);
+        if (!token)
+            return -ENOMEM;
+        bool *known = !strcasecmp(token, "dns") ? &dns : !strcasecmp(token, "nft") ? &nft : NULL;
+        free(token);
+        if (!known)
+            return refuse(why, variable, value, expected);
+        *known = true;
+        at += len;
+        if (!*at)
+            break;
+    }
+    if (!dns)
+        return refuse(why, variable, value, expected);
+    config->filter = nft;
+    config->mode = nft ? "dns+nft" : "dns";
+    return 0;
+}
+
+static int parse_http_addr(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    char *with_host;
+    config->http_any = value[0] == ':';
+    if (asprintf(&with_host, "%s%s", config->http_any ? "[::]" : "", value) < 0)
+        return -ENOMEM;
+    /* Port 0 is none: an address without a port is refused by it. */
+    int error = sock_addr_parse(with_host, 0, &config->http_addr);
+    if (!error && !sock_addr_port(&config->http_addr))
+        error = -EINVAL;
+    free(with_host);
+    return error ? refuse(why, variable, value, ":PORT, ip:PORT or [v6]:PORT") : 0;
+}
+
+static int parse_dns_port(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    unsigned port;
+    if (!whole_number(value, 1, 65535, &port))
+        return refuse(why, variable, value, "a port from 1 to 65535");
+    config->dns_port = (uint16_t)port;
+    return 0;
+}
+
+static int parse_upstreams(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    int error = split(config, variable, value, add_upstream, why);
+    if (!error && !config->n_upstreams)
+        return refuse(why, variable, value, "at least one address");
+    if (!error && config->n_upstreams > 16)
+        return refuse(why, variable, value, "at most 16 addresses");
+    return error;
+}
+
+static int parse_exempt(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    return split(config, variable, value, add_exempt, why);
+}
+
+static int parse_outputs(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    return split(config, variable, value, add_output, why);
+}
+
+static int parse_attributes(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    return split(config, variable, value, add_attribute, why);
+}
+
+struct prefixes {
+    struct ip_prefix *list;
+    size_t n;
+};
+
+static int parse_blocklist(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    struct prefixes prefixes = {0};
+    int error = 0;
+    for (const char *at = value; !error; at++) {
+        size_t len = strcspn(at, ",");
+        char *part = trimmed(at, len);
+        struct ip_prefix prefix;
+        if (!part)
+            error = -ENOMEM;
+        else if (*part && ip_prefix_parse(part, &prefix))
+            error = refuse(why, variable, part, "addresses and CIDRs, comma separated");
+        else if (*part)
+            error = append(&prefixes.list, &prefixes.n, &prefix, sizeof(prefix));
+        free(part);
+        at += len;
+        if (!*at)
+            break;
+    }
+    if (!error)
+        error = ip_ranges_build(prefixes.list, prefixes.n, &config->doh_blocklist);
+    free(prefixes.list);
+    return error;
+}
+
+static int parse_max_rules(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    unsigned number;
+    if (!whole_number(value, 0, INT_MAX, &number))
+        return warn(config, variable, value, "a whole number, 0 = no limit");
+    config->max_rules = number;
+    return 0;
+}
+
+static int parse_log_level(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    static const struct {
+        const char *word;
+        enum log_level level;
+    } levels[] = {{"debug", LOG_DEBUG}, {"info", LOG_INFO},   {"warn", LOG_WARN},
+                  {"warning", LOG_WARN}, {"error", LOG_ERROR}, {"fatal", LOG_FATAL}};
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+        if (!strcasecmp(value, levels[i].word)) {
+            config->log_level = levels[i].level;
+            return 0;
+        }
+    }
+    return warn(config, variable, value, "debug, info, warn, error or fatal");
+}
+
+static int parse_on_exit(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    if (strcasecmp(value, "keep") && strcasecmp(value, "remove"))
+        return refuse(why, variable, value, "keep or remove");
+    config->remove_on_exit = !strcasecmp(value, "remove");
+    return 0;
+}
+
+static int refuse_interception(struct config *config, const struct variable *variable, const char *value,
+                               struct why *why)
+{
+    if (!truthy(value))
+        return 0;
+    return refuse(why, variable, value, "nothing: transparent interception is not part of this sidecar");
+}
+
+static int parse_nothing(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    return 0;
+}
+
+#define HOST_NETWORK_VARIABLE "OPENSANDBOX_EGRESS_ALLOW_HOST_NETWORK" /* read by config_allows_host_network() */
+#define DEFAULT_RULES_DIR "/var/egress/rules"
+#define FIELD(name) .offset = offsetof(struct config, name)
+
+static const struct variable variables[] = {
+    {"OPENSANDBOX_EGRESS_MODE", parse_mode, "dns"},
+    {"OPENSANDBOX_EGRESS_RULES", parse_text, "(deny all)", FIELD(rules)},
+    {"OPENSANDBOX_EGRESS_POLICY_FILE", parse_text, "(none)", FIELD(policy_file)},
+    {"OPENSANDBOX_EGRESS_RULES_DIR", parse_text, DEFAULT_RULES_DIR, FIELD(rules_dir)},
+    {"OPENSANDBOX_EGRESS_HTTP_ADDR", parse_http_addr, ":18080"},
+    {"OPENSANDBOX_EGRESS_TOKEN", parse_text, "(none)", FIELD(token), .secret = true},
+    {"OPENSANDBOX_EGRESS_MAX_RULES", parse_max_rules, "4096"},
+    {"OPENSANDBOX_EGRESS_DNS_PORT", parse_dns_port, "15353"},
+    {"OPENSANDBOX_EGRESS_DNS_UPSTREAM", parse_upstreams, "(from /etc/resolv.conf)"},
+    {"OPENSANDBOX_EGRESS_DNS_UPSTREAM_TIMEOUT", parse_tuning, "5", FIELD(upstream_timeout_s), .min = 1, .max = 120},
+    {"OPENSANDBOX_EGRESS_NAMESERVER_EXEMPT", parse_exempt, "(none)"},
+    {"OPENSANDBOX_EGRESS_BLOCK_DOH_443", parse_bool, "off", FIELD(block_doh_443)},
+    {"OPENSANDBOX_EGRESS_DOH_BLOCKLIST", parse_blocklist, "(none)"},
+    {"OPENSANDBOX_EGRESS_SANDBOX_ID", parse_text, "(none)", FIELD(sandbox_id)},
+    {"OPENSANDBOX_EGRESS_METRICS_EXTRA_ATTRS", parse_attributes, "(none)"},
+    {"OPENSANDBOX_EGRESS_LOG_LEVEL", parse_log_level, "info"},
+    {"OPENSANDBOX_LOG_OUTPUT", parse_outputs, "stdout"},
+    {"OPENSANDBOX_EGRESS_ON_EXIT", parse_on_exit, "keep"},
+    {"OPENSANDBOX_EGRESS_DRAIN_SEC", parse_tuning, "0", FIELD(drain_s), .min = 0, .max = 3600},
+    {HOST_NETWORK_VARIABLE, parse_nothing, "off"},
+    {"OPENSANDBOX_EGRESS_MAX_ADDRESSES", parse_tuning, "262144", FIELD(max_addresses), .min = 16, .max = 4194304},
+    {"OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT", refuse_interception, "off"},
+};
+
+#define N_VARIABLES (sizeof(variables) / sizeof(variables[0]))
+
+/* Parses the variable and notes what is in force: its value, or the default when it is not set or not usable. */
+static int parse_variable(struct config *config, size_t i, struct why *why)
+{
+    const struct variable *variable = &variables[i];
+    const char *raw = getenv(variable->name);
+    char *value = trimmed(raw ? raw : "", raw ? strlen(raw) : 0);
+    if (!value)
+        return -ENOMEM;
+    size_t warnings = config->n_warnings;
+    bool set = *value != '\0';
+    int error = set ? variable->parse(config, variable, value, why) : 0;
+    if (!set || config->n_warnings > warnings) {
+        free(value);
+        value = strdup(variable->fallback);
+    }
+    config->shown[i] = value;
+    return error || value ? error : -ENOMEM;
+}
+
+void config_print(const struct config *config)
+{
+    for (size_t i = 0; i < N_VARIABLES; i++) {
+        bool hidden = variables[i].secret && strcmp(config->shown[i], variables[i].fallback) != 0;
+        printf("%s=%s\n", variables[i].name, hidden ? "(hidden)" : config->shown[i]);
+    }
+}
+
+int config_from_env(struct config **ret, struct why *why)
+{
+    struct config *config = malloc(sizeof(*config));
+    if (!config)
+        return why_set(why, -ENOMEM, "out of memory");
+    *config = (struct config){
+        .mode = "dns",
+        .http_any = true,
+        .max_rules = 4096,
+        .dns_port = 15353,
+        .upstream_timeout_s = 5,
+        .log_level = LOG_INFO,
+        .max_addresses = 262144,
+    };
+    sock_addr_parse("[::]:18080", 0, &config->http_addr);
+    why_set(why, 0, "out of memory"); /* the one failure that says nothing of its own */
+    config->shown = calloc(N_VARIABLES, sizeof(*config->shown));
+    int error = config->shown ? 0 : -ENOMEM;
+    for (size_t i = 0; i < N_VARIABLES && !error; i++)
+        error = parse_variable(config, i, why);
+    if (!error && !config->rules_dir)
+        error = (config->rules_dir = strdup(DEFAULT_RULES_DIR)) ? 0 : -ENOMEM;
+    if (!error && !config->n_log_outputs)
+        error = add_output(config, NULL, "stdout", why);
+    if (error) {
+        config_free(config);
+        return error;
+    }
+    *ret = config;
+    return 0;
+}
+
+bool config_allows_host_network(void)
+{
+    const char *raw = getenv(HOST_NETWORK_VARIABLE);
+    char *value = raw ? trimmed(raw, strlen(raw)) : NULL;
+    bool allowed = value && truthy(value);
+    free(value);
+    return allowed;
+}
+
+static void drop(const char *text)
+{
+    free((void *)(uintptr_t)text);
+}
+
+void config_free(struct config *config)
+{
+    if (!config)
+        return;
+    drop(config->rules);
+    drop(config->policy_file);
+    drop(config->rules_dir);
+    drop(config->token);
+    drop(config->sandbox_id);
+    for (size_t i = 0; i < config->n_extra_attrs; i++) {
+        drop(config->extra_attrs[i].key);
+        drop(config->extra_attrs[i].value);
+    }
+    for (size_t i = 0; i < config->n_log_outputs; i++)
+        drop(config->log_outputs[i]);
+    for (size_t i = 0; i < config->n_warnings; i++)
+        drop(config->warnings[i]);
+    for (size_t i = 0; config->shown && i < N_VARIABLES; i++)
+        drop(config->shown[i]);
+    free(config->shown);
+    free(config->extra_attrs);
+    free(config->log_outputs);
+    free(config->warnings);
+    free(config->upstreams);
+    free(config->exempt);
+    ip_ranges_done(&config->doh_blocklist);
+    free(config);
+}

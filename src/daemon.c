@@ -1,0 +1,469 @@
+#include "daemon.h"
+
+#include "api/api.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mailbox.h"
+#include "dns/proxy.h"
+#include "guard.h"
+#include "listen.h"
+#include "nft/nft.h"
+#include "policy/policy_json.h"
+#include "policy/policy_log.h"
+#include "sources.h"
+#include "telemetry/exporter.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+
+#define LOG_QUEUE_LOOP (1u << 20)
+#define LOG_QUEUE_API (128u << 10)
+#define STOP_TIMEOUT_MS 5000
+
+struct daemon {
+    const struct config *config;
+    struct loop *loop;
+    struct mailbox *mailbox;
+    struct log *log, *api_log; /* one a thread */
+    struct log *logs[2];       /* both, for the exporter */
+    struct attribute *attributes;
+    struct exporter *exporter;
+    struct listeners listeners;
+    struct sources sources; /* policy and always files in force */
+    uint32_t mark;
+    struct nft *nft;
+    struct dns_proxy *proxy;
+    struct api *api;
+    struct loop_source signals;
+    atomic_bool enforcing; /* read by /healthz */
+    /* stopping */
+    struct loop_timer drain, deadline;
+    bool stopping, api_stopped;
+    pthread_t stopper;
+    struct mail api_gone;
+};
+
+static struct policy_layers layers_of(struct policy *policy, const struct always *always)
+{
+    return (struct policy_layers){.deny_always = always->deny, .allow_always = always->allow, .policy = policy};
+}
+
+static struct ip_ranges ranges_of(const struct policy *policy, enum action action)
+{
+    return policy ? policy_ranges(policy, action) : (struct ip_ranges){0};
+}
+
+static struct nft_policy rules_for_kernel(const struct policy_layers *layers)
+{
+    return (struct nft_policy){
+        .default_allow = policy_default(layers->policy) == ACTION_ALLOW,
+        .always_deny = ranges_of(layers->deny_always, ACTION_DENY),
+        .always_allow = ranges_of(layers->allow_always, ACTION_ALLOW),
+        .deny = ranges_of(layers->policy, ACTION_DENY),
+        .allow = ranges_of(layers->policy, ACTION_ALLOW),
+    };
+}
+
+static const char *action_text(enum action action)
+{
+    return action == ACTION_ALLOW ? "allow" : "deny";
+}
+
+/* --- a policy change --- */
+
+static bool still_allowed(void *ctx, const uint8_t *name, size_t len)
+{
+    return policy_decide(ctx, name, len).action == ACTION_ALLOW;
+}
+
+/* Kernel and proxy get the new layers in one turn of the loop. On failure both hold the old ones. */
+static int enforce(struct daemon *daemon, struct policy *policy, const struct always *always, struct why *why)
+{
+    struct policy_layers layers = layers_of(policy, always);
+    struct nft_policy rules = rules_for_kernel(&layers);
+    int error = nft_apply(daemon->nft, &rules, still_allowed, &layers, why);
+    if (error)
+        return error;
+    dns_proxy_set_layers(daemon->proxy, &layers);
+    return 0;
+}
+
+static void deliver_change(struct mail *mail, void *ctx)
+{
+    struct policy_change *change = (struct policy_change *)mail; /* its first member */
+    struct daemon *daemon = ctx;
+    change->error = enforce(daemon, change->next, &daemon->sources.always, &change->why);
+    if (!change->error) {
+        policy_unref(daemon->sources.policy);
+        daemon->sources.policy = policy_ref(change->next);
+    }
+    change->answered(change);
+}
+
+static void post_change(void *ctx, struct policy_change *change)
+{
+    struct daemon *daemon = ctx;
+    change->mail.deliver = deliver_change;
+    mailbox_post(daemon->mailbox, &change->mail);
+}
+
+static bool healthy(void *ctx, struct why *why)
+{
+    struct daemon *daemon = ctx;
+    if (atomic_load_explicit(&daemon->enforcing, memory_order_acquire))
+        return true;
+    why_set(why, 0, "enforcement is not in place");
+    return false;
+}
+
+/* --- log events of policies --- */
+
+static void log_policy_event(struct daemon *daemon, enum log_event event, const char *msg, const char *source,
+                             const struct buf *rules, size_t count)
+{
+    if (rules->failed || !log_begin(daemon->log, LOG_INFO, event, msg))
+        return;
+    const char *action = action_text(policy_default(daemon->sources.policy));
+    log_str(daemon->log, "egress.default", action, strlen(action));
+    if (source)
+        log_str(daemon->log, "source", source, strlen(source));
+    policy_log_rules(daemon->log, rules->data ? rules->data : "", rules->len, count);
+    log_end(daemon->log);
+}
+
+static void log_loaded(struct daemon *daemon)
+{
+    _cleanup_buf_ struct buf rules = {0};
+    policy_rules_to_json(daemon->sources.policy, &rules);
+    log_policy_event(daemon, LOG_LOADED, "egress policy loaded", NULL, &rules, policy_count(daemon->sources.policy));
+}
+
+static void log_always_updated(struct daemon *daemon)
+{
+    const struct policy *files[] = {daemon->sources.always.deny, daemon->sources.always.allow};
+    _cleanup_buf_ struct buf rules = {0};
+    struct rule_list *list;
+    int error = rule_list_new(&list);
+    if (error)
+        return;
+    for (size_t f = 0; f < 2; f++)
+        for (size_t i = 0; !error && files[f] && i < policy_count(files[f]); i++)
+            error = rule_list_copy(list, policy_rule(files[f], i));
+    rules_to_json(list, &rules);
+    if (!error)
+        log_policy_event(daemon, LOG_UPDATED, "egress policy updated", "always", &rules, rule_list_count(list));
+    rule_list_free(list);
+}
+
+static void log_update_failed(struct daemon *daemon, const char *error)
+{
+    if (!log_begin(daemon->log, LOG_ERROR, LOG_UPDATE_FAILED, "egress policy update failed"))
+        return;
+    log_str(daemon->log, "error", error, strlen(error));
+    log_str(daemon->log, "source", "always", strlen("always"));
+    log_end(daemon->log);
+}
+
+/* Rereads the always files; a bad new version leaves the last good rules in force. */
+static void reload_always(struct daemon *daemon)
+{
+    struct always always;
+    struct why why;
+    if (always_read(daemon->config, &always, &why)) {
+        log_update_failed(daemon, why.text);
+        return;
+    }
+    if (enforce(daemon, daemon->sources.policy, &always, &why)) {
+        always_done(&always);
+        log_update_failed(daemon, why.text);
+        return;
+    }
+    dns_proxy_set_log_skip(daemon->proxy, always.log_skip);
+    always_done(&daemon->sources.always);
+    daemon->sources.always = always;
+    log_always_updated(daemon);
+}
+
+/* --- stopping --- */
+
+static void *stop_api(void *arg)
+{
+    struct daemon *daemon = arg;
+    api_stop(daemon->api, STOP_TIMEOUT_MS); /* the loop goes on answering changes meanwhile */
+    mailbox_post(daemon->mailbox, &daemon->api_gone);
+    return NULL;
+}
+
+static void api_is_gone(struct mail *mail, void *ctx)
+{
+    struct daemon *daemon = ctx;
+    pthread_join(daemon->stopper, NULL);
+    daemon->api_stopped = true;
+}
+
+/* At the end of each turn: is everything under way answered? */
+static void stop_when_done(void *ctx)
+{
+    struct daemon *daemon = ctx;
+    if (daemon->stopping && daemon->api_stopped && !dns_proxy_inflight(daemon->proxy))
+        loop_stop(daemon->loop);
+}
+
+static void deadline_fired(struct loop_timer *timer)
+{
+    struct daemon *daemon = timer->owner;
+    if (daemon->api_stopped)
+        loop_stop(daemon->loop);
+    else /* api_stop() keeps the same limit and is about to return */
+        loop_timer_set(daemon->loop, timer, loop_now(daemon->loop) + 100 * NS_PER_MS);
+}
+
+static void stop(struct loop_timer *timer)
+{
+    struct daemon *daemon = timer->owner;
+    daemon->stopping = true;
+    dns_proxy_quiesce(daemon->proxy);
+    daemon->api_gone.deliver = api_is_gone;
+    if (pthread_create(&daemon->stopper, NULL, stop_api, daemon))
+        daemon->api_stopped = true; /* the process ends without it */
+    loop_timer_set(daemon->loop, &daemon->deadline, loop_now(daemon->loop) + STOP_TIMEOUT_MS * NS_PER_MS);
+}
+
+static void signal_ready(struct loop_source *source, uint32_t events)
+{
+    struct daemon *daemon = source->owner;
+    struct signalfd_siginfo info;
+    if (read(source->fd, &info, sizeof(info)) != sizeof(info))
+        return;
+    if (info.ssi_signo == SIGHUP) {
+        exporter_reopen(daemon->exporter);
+        reload_always(daemon);
+    } else if (!daemon->drain.heap_at && !daemon->stopping) {
+        log_printf(daemon->log, LOG_INFO, "stopping: %s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+        loop_timer_set(daemon->loop, &daemon->drain, loop_now(daemon->loop) + daemon->config->drain_s * NS_PER_S);
+    }
+}
+
+/* --- starting --- */
+
+static int block_signals(struct daemon *daemon)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    signal(SIGPIPE, SIG_IGN);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    daemon->signals =
+        (struct loop_source){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = signal_ready, .owner = daemon};
+    return daemon->signals.fd < 0 ? -errno : loop_add(daemon->loop, &daemon->signals, EPOLLIN);
+}
+
+static enum daemon_exit failed(enum daemon_exit code, struct why *why, int error, const char *what)
+{
+    why_set(why, error, "%s: %s", what, strerrordesc_np(-error));
+    return code;
+}
+
+static enum daemon_exit start_loop(struct daemon *daemon, struct why *why)
+{
+    int error = loop_new(&daemon->loop);
+    if (!error)
+        error = mailbox_new(daemon->loop, daemon, &daemon->mailbox);
+    if (!error)
+        error = block_signals(daemon);
+    if (!error)
+        error = log_new(LOG_QUEUE_LOOP, daemon->config->log_level, &daemon->log);
+    if (!error)
+        error = log_new(LOG_QUEUE_API, daemon->config->log_level, &daemon->api_log);
+    if (error)
+        return failed(EXIT_UNAVAILABLE, why, error, "cannot start");
+    loop_on_turn_end(daemon->loop, stop_when_done, daemon);
+    daemon->drain = (struct loop_timer){.fire = stop, .owner = daemon};
+    daemon->deadline = (struct loop_timer){.fire = deadline_fired, .owner = daemon};
+    return EXIT_OK;
+}
+
+static enum daemon_exit start_exporter(struct daemon *daemon, struct why *why)
+{
+    const struct config *config = daemon->config;
+    size_t n = 0;
+    daemon->attributes = calloc(config->n_extra_attrs + 1, sizeof(*daemon->attributes));
+    if (!daemon->attributes)
+        return failed(EXIT_UNAVAILABLE, why, -ENOMEM, "cannot start");
+    if (config->sandbox_id)
+        daemon->attributes[n++] = (struct attribute){"sandbox_id", config->sandbox_id};
+    for (size_t i = 0; i < config->n_extra_attrs; i++)
+        daemon->attributes[n++] = (struct attribute){config->extra_attrs[i].key, config->extra_attrs[i].value};
+    daemon->logs[0] = daemon->log;
+    daemon->logs[1] = daemon->api_log;
+    struct exporter_settings settings = {.outputs = config->log_outputs,
+                                         .n_outputs = config->n_log_outputs,
+                                         .attributes = daemon->attributes,
+                                         .n_attributes = n,
+                                         .logs = daemon->logs,
+                                         .n_logs = 2};
+    struct why reason;
+    int error = exporter_start(&settings, &daemon->exporter, &reason);
+    if (!error)
+        return EXIT_OK;
+    why_set(why, error, "OPENSANDBOX_LOG_OUTPUT: %s", reason.text);
+    return EXIT_CONFIG;
+}
+
+static int learn(void *ctx, const struct dns_address *addresses, size_t n, uint64_t now_ns)
+{
+    struct daemon *daemon = ctx;
+    _Static_assert(sizeof(struct dns_address) == sizeof(struct nft_learned) &&
+                       offsetof(struct dns_address, ttl) == offsetof(struct nft_learned, ttl) &&
+                       offsetof(struct dns_address, name) == offsetof(struct nft_learned, name) &&
+                       offsetof(struct dns_address, name_len) == offsetof(struct nft_learned, name_len),
+                   "dns and nft do not know each other, but speak of the same thing");
+    return nft_learn(daemon->nft, (const struct nft_learned *)addresses, n, now_ns);
+}
+
+static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why)
+{
+    const struct config *config = daemon->config;
+    const struct sources *sources = &daemon->sources;
+    while (!daemon->mark)
+        if (getrandom(&daemon->mark, sizeof(daemon->mark), 0) < 0)
+            return failed(EXIT_UNAVAILABLE, why, -errno, "no random numbers");
+    struct nft_settings kernel = {
+        .filter = config->filter,
+        .dns_port = config->dns_port,
+        .mark = daemon->mark,
+        .upstreams = sources->upstreams,
+        .n_upstreams = sources->n_upstreams,
+        .exempt = config->exempt,
+        .n_exempt = config->n_exempt,
+        .block_doh_443 = config->block_doh_443,
+        .doh_blocklist = config->doh_blocklist,
+        .max_addresses = config->max_addresses,
+    };
+    int error = nft_open(&kernel, &daemon->nft, why);
+    if (error)
+        return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
+    struct dns_settings dns = {
+        .udp_fds = daemon->listeners.udp,
+        .n_udp = daemon->listeners.n_dns,
+        .tcp_fds = daemon->listeners.tcp,
+        .n_tcp = daemon->listeners.n_dns,
+        .upstreams = sources->upstreams,
+        .n_upstreams = sources->n_upstreams,
+        .unmarked = config->exempt,
+        .n_unmarked = config->n_exempt,
+        .mark = daemon->mark,
+        .timeout_s = config->upstream_timeout_s,
+        .log_skip = sources->always.log_skip,
+    };
+    struct dns_hooks hooks = {
+        .ctx = daemon, .learn = learn, .lease_seconds = config->filter ? nft_lease_seconds : NULL};
+    struct policy_layers layers = layers_of(sources->policy, &sources->always);
+    struct nft_policy rules = rules_for_kernel(&layers);
+    error = dns_proxy_new(daemon->loop, &dns, &hooks, &layers, daemon->log, &daemon->proxy, why);
+    if (!error) {
+        for (size_t i = 0; i < daemon->listeners.n_dns; i++)
+            daemon->listeners.udp[i] = daemon->listeners.tcp[i] = -1; /* the proxy's now */
+        error = nft_install(daemon->nft, &rules, why);
+    }
+    if (error)
+        return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
+    atomic_store_explicit(&daemon->enforcing, true, memory_order_release);
+    return EXIT_OK;
+}
+
+static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
+{
+    struct api_settings settings = {
+        .listen_fd = daemon->listeners.http,
+        .token = daemon->config->token,
+        .max_rules = daemon->config->max_rules,
+        .policy_file = daemon->config->policy_file,
+        .enforcement_mode = daemon->config->mode,
+    };
+    struct api_hooks hooks = {.ctx = daemon, .change = post_change, .healthy = healthy};
+    daemon->listeners.http = -1;
+    int error = api_start(&settings, &hooks, daemon->sources.policy, daemon->api_log, &daemon->api, why);
+    return error ? EXIT_UNAVAILABLE : EXIT_OK;
+}
+
+/* What a start has to say once it is through. */
+static void log_start(struct daemon *daemon)
+{
+    for (size_t i = 0; i < daemon->config->n_warnings; i++)
+        log_printf(daemon->log, LOG_WARN, "%s", daemon->config->warnings[i]);
+    for (size_t i = 0; i < 2; i++)
+        if (daemon->sources.warnings[i].text[0])
+            log_printf(daemon->log, LOG_WARN, "%s", daemon->sources.warnings[i].text);
+    struct why why;
+    if (guard_network_namespace(config_allows_host_network(), &why) != GUARD_OK)
+        log_printf(daemon->log, LOG_WARN, "%s", why.text);
+    if (!daemon->config->token)
+        log_printf(daemon->log, LOG_WARN,
+                   "OPENSANDBOX_EGRESS_TOKEN is not set: the sandbox itself can change its policy through the API");
+    log_loaded(daemon);
+}
+
+static enum daemon_exit start(struct daemon *daemon, struct why *why)
+{
+    if (sources_read(daemon->config, &daemon->sources, why))
+        return EXIT_CONFIG;
+    enum daemon_exit code = start_loop(daemon, why);
+    if (code == EXIT_OK)
+        code = start_exporter(daemon, why);
+    if (code == EXIT_OK && listeners_open(daemon->config, &daemon->listeners, why))
+        code = EXIT_UNAVAILABLE;
+    if (code == EXIT_OK)
+        code = start_enforcement(daemon, why);
+    if (code == EXIT_OK)
+        code = start_api(daemon, why);
+    if (code == EXIT_OK)
+        log_start(daemon);
+    return code;
+}
+
+/* In the order of dependence, and only what was started. False when a log output hangs. */
+static bool release(struct daemon *daemon)
+{
+    dns_proxy_free(daemon->proxy);
+    nft_free(daemon->nft);
+    listeners_close(&daemon->listeners);
+    if (!exporter_stop(daemon->exporter, STOP_TIMEOUT_MS))
+        return false;
+    free(daemon->attributes);
+    log_free(daemon->api_log);
+    log_free(daemon->log);
+    mailbox_free(daemon->mailbox);
+    cleanup_close(&daemon->signals.fd);
+    loop_free(daemon->loop);
+    sources_done(&daemon->sources);
+    return true;
+}
+
+enum daemon_exit daemon_run(const struct config *config, struct why *why)
+{
+    struct daemon daemon = {
+        .config = config,
+        .signals.fd = -1,
+        .listeners = {.udp = {-1, -1}, .tcp = {-1, -1}, .http = -1},
+    };
+    enum daemon_exit code = start(&daemon, why);
+    if (code == EXIT_OK) {
+        int error = loop_run(daemon.loop);
+        if (error) /* the API's thread still runs: nothing can be released under it */
+            return failed(EXIT_UNAVAILABLE, why, error, "epoll");
+        if (config->remove_on_exit && nft_remove(why))
+            code = EXIT_UNAVAILABLE;
+    }
+    if (!release(&daemon))
+        _exit(code); /* a thread hangs in a write that nobody takes */
+    return code;
+}

@@ -1,0 +1,45 @@
+/* Queries on their way to upstream resolvers and back: which one to ask, over UDP or TCP, how long to wait, when to try
+ * the next. Runs in the loop. */
+#ifndef DNS_FORWARDER_H
+#define DNS_FORWARDER_H
+
+#include "base/loop.h"
+#include "dns/query.h"
+
+struct forwarder;
+
+struct forwarder_callbacks {
+    void *ctx;
+    /* A final answer (NOERROR or NXDOMAIN) to `query`, checked against its question. `msg` may be changed and is valid
+     * until batch_end returns. The callee releases the query, or asks the next upstream. */
+    void (*answered)(void *ctx, struct query *query, uint8_t *msg, size_t len);
+    /* No upstream is left; query->error says what the last one did. The callee releases the query. */
+    void (*failed)(void *ctx, struct query *query);
+    void (*batch_end)(void *ctx);
+};
+
+struct forwarder_settings {
+    const struct sock_addr *upstreams; /* in order of preference, UPSTREAMS_MAX at most; copied */
+    size_t n_upstreams;
+    const struct ip_addr *unmarked; /* borrowed */
+    size_t n_unmarked;
+    uint32_t mark;
+    uint64_t timeout_ns;
+    size_t capacity; /* queries under way */
+};
+
+int forwarder_new(struct loop *loop, const struct forwarder_settings *settings,
+                  const struct forwarder_callbacks *callbacks, struct forwarder **ret);
+void forwarder_free(struct forwarder *forwarder);
+/* A query under way with a copy of `msg`, or NULL when there are too many. */
+struct query *forwarder_take(struct forwarder *forwarder, const uint8_t *msg, size_t len);
+/* Asks the next upstream; `error` (static text) says why the one before did not do, NULL at first. May call `failed`.
+ * Datagrams leave with forwarder_flush(). */
+void forwarder_send(struct forwarder *forwarder, struct query *query, const char *error);
+void forwarder_release(struct forwarder *forwarder, struct query *query);
+void forwarder_flush(struct forwarder *forwarder);
+size_t forwarder_inflight(const struct forwarder *forwarder);
+/* Calls `fn` for every query under way; it may release that query. */
+void forwarder_abandon(struct forwarder *forwarder, void (*fn)(void *ctx, struct query *query), void *ctx);
+
+#endif

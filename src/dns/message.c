@@ -1,0 +1,180 @@
+#include "dns/message.h"
+
+#include "base/wire.h"
+
+#include <string.h>
+
+void dns_lower(uint8_t *to, const uint8_t *from, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        uint8_t c = from[i];
+        to[i] = (uint8_t)(c | ((uint8_t)(c - 'A') < 26) << 5);
+    }
+}
+
+/* Skips a name; one that ends in a compression pointer is skipped up to its pointer's end. */
+static void skip_name(struct wire *wire)
+{
+    for (;;) {
+        uint8_t label = wire_u8(wire);
+        if (wire->failed || !label)
+            return;
+        if (label >= 0xC0) {
+            wire_take(wire, 1);
+            return;
+        }
+        if (label > 63)
+            wire->failed = true; /* 0x40 and 0x80: no such label types (RFC 6891 section 5) */
+        wire_take(wire, label);
+    }
+}
+
+/* Length of the uncompressed name at the cursor, which moves behind it. */
+static size_t plain_name(struct wire *wire)
+{
+    const uint8_t *start = wire->at;
+    for (;;) {
+        uint8_t label = wire_u8(wire);
+        wire_take(wire, label);
+        if (label > 63 || wire->at - start > DNS_NAME_MAX)
+            wire->failed = true;
+        if (wire->failed || !label)
+            return (size_t)(wire->at - start);
+    }
+}
+
+static bool options_fit(const uint8_t *rdata, size_t len)
+{
+    struct wire wire = wire_init(rdata, len);
+    while (!wire.failed && wire_left(&wire)) {
+        wire_u16(&wire); /* code */
+        wire_take(&wire, wire_u16(&wire));
+    }
+    return !wire.failed;
+}
+
+/* Reads what follows the question: nothing, or one OPT record owned by the root (RFC 6891 section 6.1.1). A stub sends
+ * nothing else, and a signature (TSIG, SIG(0)) would not survive forwarding. */
+static bool scan_additional(const uint8_t *msg, size_t len, size_t at, unsigned count, struct dns_edns *ret)
+{
+    struct dns_edns edns = {0};
+    struct dns_rr rr;
+    if (count) {
+        if (count > 1 || !dns_rr_at(msg, len, at, &rr) || rr.type != LDNS_RR_TYPE_OPT || msg[rr.owner] != 0 ||
+            !options_fit(msg + rr.rdata, rr.rdlen))
+            return false;
+        edns = (struct dns_edns){
+            .present = true,
+            .version = msg[rr.ttl_at + 1],
+            .dnssec_ok = msg[rr.ttl_at + 2] & 0x80,
+            .payload = rr.klass,
+            .at = (uint16_t)(rr.ttl_at - 2),
+        };
+        at = rr.end;
+    }
+    if (at != len)
+        return false;
+    *ret = edns;
+    return true;
+}
+
+enum dns_verdict dns_scan_query(const uint8_t *msg, size_t len, struct dns_question *ret_question,
+                                struct dns_edns *ret_edns)
+{
+    if (len < DNS_HEADER_SIZE || len > DNS_MESSAGE_MAX || LDNS_QR_WIRE(msg))
+        return DNS_SCAN_DROP;
+    if (LDNS_OPCODE_WIRE(msg) != LDNS_PACKET_QUERY)
+        return DNS_SCAN_NOTIMP;
+    if (LDNS_QDCOUNT(msg) != 1 || LDNS_ANCOUNT(msg) || LDNS_NSCOUNT(msg))
+        return DNS_SCAN_FORMERR;
+    struct wire wire = wire_init(msg + DNS_HEADER_SIZE, len - DNS_HEADER_SIZE);
+    const uint8_t *name = wire.at;
+    size_t name_len = plain_name(&wire);
+    uint16_t type = wire_u16(&wire), klass = wire_u16(&wire);
+    if (wire.failed)
+        return DNS_SCAN_FORMERR;
+    size_t end = (size_t)(wire.at - msg);
+    struct dns_edns edns;
+    if (!scan_additional(msg, len, end, LDNS_ARCOUNT(msg), &edns))
+        return DNS_SCAN_FORMERR;
+    if (klass != LDNS_RR_CLASS_IN)
+        return DNS_SCAN_REFUSED;
+    dns_lower(ret_question->name, name, name_len);
+    ret_question->name_len = (uint8_t)name_len;
+    ret_question->type = type;
+    ret_question->end = (uint16_t)end;
+    *ret_edns = edns;
+    return DNS_SCAN_OK;
+}
+
+static bool same_question(const uint8_t *a, const uint8_t *b, size_t len)
+{
+    if (!memcmp(a, b, len))
+        return true;
+    uint8_t lower_a[DNS_NAME_MAX + 4], lower_b[DNS_NAME_MAX + 4];
+    size_t name = len - 4;
+    dns_lower(lower_a, a, name);
+    dns_lower(lower_b, b, name);
+    return !memcmp(lower_a, lower_b, name) && !memcmp(a + name, b + name, 4);
+}
+
+bool dns_answers(const uint8_t *msg, size_t len, const uint8_t *sent, size_t question_end)
+{
+    if (len < DNS_HEADER_SIZE || !LDNS_QR_WIRE(msg) || LDNS_OPCODE_WIRE(msg) != LDNS_PACKET_QUERY ||
+        LDNS_ID_WIRE(msg) != LDNS_ID_WIRE(sent))
+        return false;
+    unsigned questions = LDNS_QDCOUNT(msg);
+    if (questions == 0)
+        return LDNS_RCODE_WIRE(msg) != LDNS_RCODE_NOERROR && LDNS_RCODE_WIRE(msg) != LDNS_RCODE_NXDOMAIN;
+    return questions == 1 && len >= question_end &&
+           same_question(msg + DNS_HEADER_SIZE, sent + DNS_HEADER_SIZE, question_end - DNS_HEADER_SIZE);
+}
+
+bool dns_rr_at(const uint8_t *msg, size_t len, size_t at, struct dns_rr *ret)
+{
+    if (at > len)
+        return false;
+    struct wire wire = wire_init(msg + at, len - at);
+    skip_name(&wire);
+    struct dns_rr rr = {.owner = (uint16_t)at};
+    rr.type = wire_u16(&wire);
+    rr.klass = wire_u16(&wire);
+    rr.ttl_at = (uint16_t)(wire.at - msg);
+    rr.ttl = wire_u32(&wire);
+    rr.rdlen = wire_u16(&wire);
+    rr.rdata = (uint16_t)(wire.at - msg);
+    wire_take(&wire, rr.rdlen);
+    if (wire.failed)
+        return false;
+    rr.end = (uint16_t)(wire.at - msg);
+    if (rr.ttl & 0x80000000u)
+        rr.ttl = 0;
+    *ret = rr;
+    return true;
+}
+
+size_t dns_name_at(const uint8_t *msg, size_t len, size_t at, uint8_t ret_name[DNS_NAME_MAX])
+{
+    size_t used = 0, limit = at; /* each pointer must lead below every earlier one: no loops */
+    for (;;) {
+        if (at >= len)
+            return 0;
+        uint8_t label = msg[at];
+        if (label >= 0xC0) {
+            if (at + 1 >= len)
+                return 0;
+            size_t target = (size_t)(label & 0x3f) << 8 | msg[at + 1];
+            if (target >= limit || target < DNS_HEADER_SIZE)
+                return 0;
+            at = limit = target;
+            continue;
+        }
+        if (label > 63 || at + 1 + label > len || used + 1 + label > DNS_NAME_MAX)
+            return 0;
+        dns_lower(ret_name + used, msg + at, 1u + label);
+        used += 1u + label;
+        at += 1u + label;
+        if (!label)
+            return used;
+    }
+}

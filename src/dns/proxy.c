@@ -1,0 +1,431 @@
+#include "dns/proxy.h"
+
+#include "base/wire.h"
+#include "dns/answer.h"
+#include "dns/forwarder.h"
+#include "dns/reply.h"
+#include "dns/tcp_server.h"
+#include "dns/udp_listener.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INFLIGHT_MAX 8192
+#define UDP_LISTENERS_MAX 4
+#define STAGED_MAX 64
+#define REPLIES_MAX 64
+#define LOGGED_IPS_MAX 64
+#define TCP_CONNECTIONS 256
+#define TCP_PIPELINED 32
+#define TCP_UNSENT (16u << 20)
+#define TCP_IDLE_NS (10 * NS_PER_S)
+#define LEASE_MARGIN_S 60 /* a client must not hold an address longer than the kernel does */
+
+/* Whom a reply goes to. */
+struct client {
+    struct tcp_client *tcp; /* NULL: UDP */
+    uint16_t listener;
+    const struct sock_addr *peer;
+};
+
+/* An answer that waits for the end of its batch, when all its addresses are made reachable at once. */
+struct staged {
+    struct query *query;
+    uint8_t *msg;
+    size_t len;
+    size_t first, n; /* of proxy->addresses */
+    struct dns_question question;
+};
+
+struct dns_proxy {
+    struct loop *loop;
+    struct dns_hooks hooks;
+    struct policy_layers layers;
+    uint32_t generation; /* of the layers */
+    const struct policy *log_skip;
+    struct log *log;
+    struct udp_listener *udp[UDP_LISTENERS_MAX];
+    size_t n_udp;
+    struct tcp_server *tcp;
+    struct forwarder *forwarder;
+    struct staged staged[STAGED_MAX];
+    size_t n_staged;
+    struct dns_address addresses[DNS_MESSAGE_MAX / 15 + 1]; /* as many as one message can hold */
+    struct dns_found found[DNS_MESSAGE_MAX / 15 + 1];
+    size_t n_addresses;
+    uint8_t replies[REPLIES_MAX][DNS_REPLY_MAX]; /* what UDP listeners have queued and not sent */
+    size_t n_replies;
+};
+
+static void flush_replies(struct dns_proxy *proxy)
+{
+    for (size_t i = 0; i < proxy->n_udp; i++)
+        udp_listener_flush(proxy->udp[i]);
+    proxy->n_replies = 0;
+}
+
+/* `msg` must live until flush_replies(). */
+static void reply(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len)
+{
+    if (client->tcp)
+        tcp_client_send(client->tcp, msg, len);
+    else
+        udp_listener_send(proxy->udp[client->listener], client->peer, msg, len);
+}
+
+/* Room for a reply of our own. */
+static uint8_t *new_reply(struct dns_proxy *proxy)
+{
+    if (proxy->n_replies == REPLIES_MAX)
+        flush_replies(proxy);
+    return proxy->replies[proxy->n_replies++];
+}
+
+static void reply_empty(struct dns_proxy *proxy, const struct client *client, const uint8_t *query, size_t question_end,
+                        const struct dns_edns *edns, unsigned rcode, int ede, const char *text)
+{
+    uint8_t *msg = new_reply(proxy);
+    reply(proxy, client, msg, dns_reply_empty(query, question_end, edns, rcode, ede, text, msg));
+}
+
+static void reply_header(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
+                         unsigned rcode)
+{
+    uint8_t *msg = new_reply(proxy);
+    reply(proxy, client, msg, dns_reply_header(query, rcode, msg));
+}
+
+static void log_failure(struct dns_proxy *proxy, const struct dns_question *question, const char *error)
+{
+    if (!log_begin(proxy->log, LOG_INFO, LOG_OUTBOUND, "egress outbound"))
+        return;
+    log_name(proxy->log, "target.host", question->name, question->name_len);
+    log_str(proxy->log, "error", error, strlen(error));
+    log_end(proxy->log);
+}
+
+static void log_success(struct dns_proxy *proxy, const struct staged *staged)
+{
+    const struct dns_question *question = &staged->question;
+    if (!log_wants(proxy->log, LOG_INFO) ||
+        (proxy->log_skip && policy_match_name(proxy->log_skip, question->name, question->name_len)) ||
+        !log_begin(proxy->log, LOG_INFO, LOG_OUTBOUND, "egress outbound"))
+        return;
+    log_name(proxy->log, "target.host", question->name, question->name_len);
+    if (staged->n) {
+        struct ip_addr ips[LOGGED_IPS_MAX];
+        size_t n = staged->n < LOGGED_IPS_MAX ? staged->n : LOGGED_IPS_MAX;
+        for (size_t i = 0; i < n; i++)
+            ips[i] = proxy->addresses[staged->first + i].addr;
+        log_ips(proxy->log, "target.ips", ips, n);
+    }
+    log_end(proxy->log);
+}
+
+static void deny(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
+                 const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision)
+{
+    reply_empty(proxy, client, query, question->end, edns, LDNS_RCODE_NXDOMAIN, LDNS_EDE_BLOCKED, "blocked by egress policy");
+    if (!log_begin(proxy->log, LOG_INFO, LOG_DENIED, "egress denied"))
+        return;
+    const char *rule = decision->rule ? decision->rule->text : "default";
+    log_name(proxy->log, "target.host", question->name, question->name_len);
+    log_str(proxy->log, "rule", rule, strlen(rule));
+    log_end(proxy->log);
+}
+
+/* Transfers and meta-queries have no place between a stub and a resolver; NULL is a tunnel's favourite. */
+static bool type_refused(uint16_t type)
+{
+    return type == LDNS_RR_TYPE_NULL || type == LDNS_RR_TYPE_OPT || (type >= LDNS_RR_TYPE_TKEY && type <= LDNS_RR_TYPE_ANY);
+}
+
+static void forward(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len,
+                    const struct dns_question *question, const struct dns_edns *edns)
+{
+    struct query *query = forwarder_take(proxy->forwarder, msg, len);
+    if (!query) {
+        reply_empty(proxy, client, msg, question->end, edns, LDNS_RCODE_SERVFAIL, DNS_EDE_NONE, NULL);
+        log_failure(proxy, question, "too many queries under way");
+        return;
+    }
+    if (client->tcp)
+        query->tcp = tcp_client_ref(client->tcp);
+    else
+        query->peer = *client->peer;
+    query->listener = client->listener;
+    query->client_payload = DNS_UDP_PLAIN_MAX;
+    if (edns->present) {
+        if (edns->payload > DNS_UDP_PLAIN_MAX)
+            query->client_payload = edns->payload;
+        if (edns->payload > DNS_UDP_EDNS_MAX)
+            wire_store16(query->packet + edns->at, DNS_UDP_EDNS_MAX);
+    }
+    query->question_end = question->end;
+    query->type = question->type;
+    query->edns = *edns;
+    query->generation = proxy->generation;
+    query->started_ns = loop_now(proxy->loop);
+    forwarder_send(proxy->forwarder, query, NULL);
+}
+
+static void handle_query(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len)
+{
+    struct dns_question question;
+    struct dns_edns edns;
+    switch (dns_scan_query(msg, len, &question, &edns)) {
+    case DNS_SCAN_DROP:
+        return;
+    case DNS_SCAN_FORMERR:
+        reply_header(proxy, client, msg, LDNS_RCODE_FORMERR);
+        return;
+    case DNS_SCAN_NOTIMP:
+        reply_header(proxy, client, msg, LDNS_RCODE_NOTIMPL);
+        return;
+    case DNS_SCAN_REFUSED:
+        reply_header(proxy, client, msg, LDNS_RCODE_REFUSED);
+        return;
+    case DNS_SCAN_OK:
+        break;
+    }
+    if (edns.version) {
+        reply_empty(proxy, client, msg, question.end, &edns, DNS_BADVERS, DNS_EDE_NONE, NULL);
+        return;
+    }
+    if (type_refused(question.type)) {
+        reply_empty(proxy, client, msg, question.end, &edns, LDNS_RCODE_REFUSED, DNS_EDE_NONE, NULL);
+        return;
+    }
+    struct decision decision = policy_decide(&proxy->layers, question.name, question.name_len);
+    if (decision.action == ACTION_DENY)
+        deny(proxy, client, msg, &question, &edns, &decision);
+    else
+        forward(proxy, client, msg, len, &question, &edns);
+}
+
+static void udp_query(void *ctx, uint16_t listener, const struct sock_addr *peer, uint8_t *msg, size_t len)
+{
+    handle_query(ctx, &(struct client){.listener = listener, .peer = peer}, msg, len);
+}
+
+static void tcp_query(void *ctx, struct tcp_client *client, uint8_t *msg, size_t len)
+{
+    handle_query(ctx, &(struct client){.tcp = client}, msg, len);
+}
+
+static struct client client_of(const struct query *query)
+{
+    return (struct client){.tcp = query->tcp, .listener = query->listener, .peer = &query->peer};
+}
+
+/* The question of a query that was scanned when it came in. */
+static void question_of(const struct query *query, struct dns_question *ret)
+{
+    ret->name_len = (uint8_t)(query->question_end - DNS_HEADER_SIZE - 4);
+    dns_lower(ret->name, query->packet + DNS_HEADER_SIZE, ret->name_len);
+    ret->type = query->type;
+    ret->end = query->question_end;
+}
+
+static void release(struct dns_proxy *proxy, struct query *query)
+{
+    struct tcp_client *tcp = query->tcp;
+    forwarder_release(proxy->forwarder, query);
+    if (tcp)
+        tcp_client_unref(tcp);
+}
+
+/* SERVFAIL to whoever asked, and the end of the query. */
+static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_question *question, int ede,
+                 const char *error)
+{
+    struct client client = client_of(query);
+    wire_store16(query->packet, query->client_id); /* it is not sent any more */
+    reply_empty(proxy, &client, query->packet, question->end, &query->edns, LDNS_RCODE_SERVFAIL, ede, error);
+    log_failure(proxy, question, error);
+    release(proxy, query);
+}
+
+static void upstreams_exhausted(void *ctx, struct query *query)
+{
+    struct dns_question question;
+    question_of(query, &question);
+    fail(ctx, query, &question, LDNS_EDE_NO_REACHABLE_AUTHORITY, query->error);
+}
+
+/* Hands one staged answer to its client, as the client asked for it. */
+static void deliver(struct dns_proxy *proxy, struct staged *staged)
+{
+    struct query *query = staged->query;
+    struct client client = client_of(query);
+    wire_store16(staged->msg, query->client_id);
+    /* The client's own spelling, whatever the upstream made of it (draft-vixie-dnsext-dns0x20). */
+    memcpy(staged->msg + DNS_HEADER_SIZE, query->packet + DNS_HEADER_SIZE,
+           (size_t)(query->question_end - DNS_HEADER_SIZE));
+    if (!query->tcp && staged->len > query->client_payload)
+        staged->len = dns_reply_truncate(staged->msg, query->question_end);
+    reply(proxy, &client, staged->msg, staged->len);
+    log_success(proxy, staged);
+}
+
+/* The end of a batch: addresses into the kernel first, answers to the clients after it. */
+static void commit(void *ctx)
+{
+    struct dns_proxy *proxy = ctx;
+    int error = 0;
+    if (proxy->n_addresses)
+        error = proxy->hooks.learn(proxy->hooks.ctx, proxy->addresses, proxy->n_addresses, loop_now(proxy->loop));
+    for (size_t i = 0; i < proxy->n_staged; i++) {
+        struct staged *staged = &proxy->staged[i];
+        if (error && staged->n)
+            fail(proxy, staged->query, &staged->question, DNS_EDE_NONE, "the kernel did not take the addresses");
+        else
+            deliver(proxy, staged);
+    }
+    forwarder_flush(proxy->forwarder);
+    flush_replies(proxy);
+    for (size_t i = 0; i < proxy->n_staged; i++)
+        if (!error || !proxy->staged[i].n)
+            release(proxy, proxy->staged[i].query);
+    proxy->n_staged = proxy->n_addresses = 0;
+}
+
+/* Notes the answer's addresses for the end of the batch and caps their TTLs. 0 or -EBADMSG. */
+static int stage_addresses(struct dns_proxy *proxy, struct staged *staged)
+{
+    if ((staged->question.type != LDNS_RR_TYPE_A && staged->question.type != LDNS_RR_TYPE_AAAA) || LDNS_RCODE_WIRE(staged->msg) != LDNS_RCODE_NOERROR)
+        return 0;
+    int error = dns_answer_addresses(staged->msg, staged->len, &staged->question, proxy->found, &staged->n);
+    if (error)
+        return error;
+    for (size_t i = 0; i < staged->n; i++) {
+        const struct dns_found *found = &proxy->found[i];
+        uint32_t ttl = found->ttl;
+        if (proxy->hooks.lease_seconds) {
+            uint32_t held = proxy->hooks.lease_seconds(ttl) - LEASE_MARGIN_S;
+            if (ttl > held)
+                wire_store32(staged->msg + found->ttl_at, held);
+        }
+        proxy->addresses[proxy->n_addresses++] = (struct dns_address){
+            .addr = found->addr, .ttl = ttl, .name = staged->question.name, .name_len = staged->question.name_len};
+    }
+    return 0;
+}
+
+static void answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
+{
+    struct dns_proxy *proxy = ctx;
+    if (proxy->n_staged == STAGED_MAX ||
+        proxy->n_addresses + dns_found_max(len) > sizeof(proxy->addresses) / sizeof(proxy->addresses[0]))
+        commit(proxy);
+    struct staged *staged = &proxy->staged[proxy->n_staged];
+    *staged = (struct staged){.query = query, .msg = msg, .len = len, .first = proxy->n_addresses};
+    question_of(query, &staged->question);
+    if (query->generation != proxy->generation) {
+        struct decision decision =
+            policy_decide(&proxy->layers, staged->question.name, staged->question.name_len);
+        if (decision.action == ACTION_DENY) {
+            struct client client = client_of(query);
+            wire_store16(query->packet, query->client_id);
+            deny(proxy, &client, query->packet, &staged->question, &query->edns, &decision);
+            release(proxy, query);
+            return;
+        }
+    }
+    if (stage_addresses(proxy, staged))
+        forwarder_send(proxy->forwarder, query, "upstream answered with a malformed message");
+    else
+        proxy->n_staged++;
+}
+
+static int open_listeners(struct dns_proxy *proxy, const struct dns_settings *settings)
+{
+    struct udp_listener_callbacks udp = {.ctx = proxy, .query = udp_query, .batch_end = commit};
+    for (size_t i = 0; i < settings->n_udp; i++) {
+        int error = udp_listener_new(proxy->loop, settings->udp_fds[i], (uint16_t)i, &udp, &proxy->udp[i]);
+        if (error)
+            return error;
+        proxy->n_udp++;
+    }
+    struct tcp_server_limits limits = {
+        .connections = TCP_CONNECTIONS, .pipelined = TCP_PIPELINED, .unsent = TCP_UNSENT, .idle_ns = TCP_IDLE_NS};
+    struct tcp_server_callbacks tcp = {.ctx = proxy, .query = tcp_query, .batch_end = commit};
+    return tcp_server_new(proxy->loop, settings->tcp_fds, settings->n_tcp, &limits, &tcp, &proxy->tcp);
+}
+
+int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const struct dns_hooks *hooks,
+                  const struct policy_layers *layers, struct log *log, struct dns_proxy **ret, struct why *why)
+{
+    if (settings->n_udp > UDP_LISTENERS_MAX)
+        return why_set(why, -E2BIG, "too many DNS listeners");
+    struct dns_proxy *proxy = calloc(1, sizeof(*proxy));
+    if (!proxy)
+        return why_set(why, -ENOMEM, "out of memory");
+    proxy->loop = loop;
+    proxy->hooks = *hooks;
+    proxy->layers = *layers;
+    proxy->log_skip = settings->log_skip;
+    proxy->log = log;
+    struct forwarder_settings forwarding = {
+        .upstreams = settings->upstreams,
+        .n_upstreams = settings->n_upstreams,
+        .unmarked = settings->unmarked,
+        .n_unmarked = settings->n_unmarked,
+        .mark = settings->mark,
+        .timeout_ns = settings->timeout_s * NS_PER_S,
+        .capacity = INFLIGHT_MAX,
+    };
+    struct forwarder_callbacks callbacks = {
+        .ctx = proxy, .answered = answered, .failed = upstreams_exhausted, .batch_end = commit};
+    int error = forwarder_new(loop, &forwarding, &callbacks, &proxy->forwarder);
+    if (!error)
+        error = open_listeners(proxy, settings);
+    if (error) {
+        dns_proxy_free(proxy);
+        return why_set(why, error, "cannot serve DNS: %s", strerrordesc_np(-error));
+    }
+    *ret = proxy;
+    return 0;
+}
+
+static void drop_query(void *ctx, struct query *query)
+{
+    release(ctx, query);
+}
+
+void dns_proxy_free(struct dns_proxy *proxy)
+{
+    if (!proxy)
+        return;
+    if (proxy->forwarder)
+        forwarder_abandon(proxy->forwarder, drop_query, proxy);
+    forwarder_free(proxy->forwarder);
+    for (size_t i = 0; i < proxy->n_udp; i++)
+        udp_listener_free(proxy->udp[i]);
+    tcp_server_free(proxy->tcp);
+    free(proxy);
+}
+
+void dns_proxy_set_layers(struct dns_proxy *proxy, const struct policy_layers *layers)
+{
+    proxy->layers = *layers;
+    proxy->generation++;
+}
+
+void dns_proxy_set_log_skip(struct dns_proxy *proxy, const struct policy *log_skip)
+{
+    proxy->log_skip = log_skip;
+}
+
+void dns_proxy_quiesce(struct dns_proxy *proxy)
+{
+    for (size_t i = 0; i < proxy->n_udp; i++)
+        udp_listener_quiesce(proxy->udp[i]);
+    tcp_server_quiesce(proxy->tcp);
+}
+
+size_t dns_proxy_inflight(const struct dns_proxy *proxy)
+{
+    return forwarder_inflight(proxy->forwarder);
+}

@@ -1,0 +1,161 @@
+#include "dns/query.h"
+
+#include "base/wire.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#define IDS 65536
+
+struct query_pool {
+    struct query *queries; /* mapped, touched only as far as ever needed at once */
+    size_t capacity, fresh; /* queries[fresh..] were never used */
+    size_t count, large;
+    struct query *free; /* last released first: its memory is warm */
+    TAILQ_HEAD(query_deadlines, query) deadlines;
+    uint16_t by_id[IDS]; /* index + 1 */
+    uint32_t random[64];
+    unsigned random_left;
+};
+
+int query_pool_new(size_t capacity, struct query_pool **ret)
+{
+    struct query_pool *pool = calloc(1, sizeof(*pool));
+    if (!pool)
+        return -ENOMEM;
+    pool->capacity = capacity;
+    pool->queries = mmap(NULL, capacity * sizeof(struct query), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                         -1, 0);
+    if (pool->queries == MAP_FAILED) {
+        free(pool);
+        return -ENOMEM;
+    }
+    TAILQ_INIT(&pool->deadlines);
+    *ret = pool;
+    return 0;
+}
+
+void query_pool_free(struct query_pool *pool)
+{
+    if (!pool)
+        return;
+    for (size_t i = 0; i < pool->fresh; i++)
+        if (pool->queries[i].packet && pool->queries[i].packet != pool->queries[i].inline_packet)
+            free(pool->queries[i].packet);
+    munmap(pool->queries, pool->capacity * sizeof(struct query));
+    free(pool);
+}
+
+uint32_t query_random(struct query_pool *pool)
+{
+    if (!pool->random_left) {
+        /* Up to 256 bytes come whole or not at all, and never fail once the kernel's generator is seeded. */
+        while (getrandom(pool->random, sizeof(pool->random), 0) != (ssize_t)sizeof(pool->random))
+            ;
+        pool->random_left = sizeof(pool->random) / sizeof(pool->random[0]);
+    }
+    return pool->random[--pool->random_left];
+}
+
+static void assign_id(struct query_pool *pool, struct query *query)
+{
+    uint16_t id;
+    do
+        id = (uint16_t)query_random(pool); /* the pool is far smaller than the ids: few rounds */
+    while (pool->by_id[id]);
+    pool->by_id[id] = (uint16_t)(query - pool->queries + 1);
+    query->id = id;
+    wire_store16(query->packet, id);
+}
+
+struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len)
+{
+    uint8_t *packet = NULL;
+    if (len > QUERY_INLINE) {
+        if (pool->large == QUERY_LARGE_MAX || !(packet = malloc(len)))
+            return NULL;
+    }
+    struct query *query = pool->free;
+    if (query) {
+        pool->free = query->next_free;
+    } else if (pool->fresh < pool->capacity) {
+        query = &pool->queries[pool->fresh++];
+    } else {
+        free(packet);
+        return NULL;
+    }
+    pool->large += packet != NULL;
+    pool->count++;
+    query->packet = packet ? packet : query->inline_packet;
+    memcpy(query->packet, msg, len);
+    query->len = (uint16_t)len;
+    query->client_id = LDNS_ID_WIRE(msg);
+    query->tcp = NULL;
+    query->exchange = NULL;
+    query->tried = 0;
+    query->socket = QUERY_NO_SOCKET;
+    query->error = NULL;
+    query->waiting = false;
+    assign_id(pool, query);
+    return query;
+}
+
+void query_renew_id(struct query_pool *pool, struct query *query)
+{
+    pool->by_id[query->id] = 0;
+    assign_id(pool, query);
+}
+
+void query_release(struct query_pool *pool, struct query *query)
+{
+    query_await_no_more(pool, query);
+    pool->by_id[query->id] = 0;
+    if (query->packet != query->inline_packet) {
+        free(query->packet);
+        pool->large--;
+    }
+    query->packet = NULL;
+    query->next_free = pool->free;
+    pool->free = query;
+    pool->count--;
+}
+
+struct query *query_by_id(const struct query_pool *pool, uint16_t id)
+{
+    return pool->by_id[id] ? &pool->queries[pool->by_id[id] - 1] : NULL;
+}
+
+size_t query_count(const struct query_pool *pool)
+{
+    return pool->count;
+}
+
+void query_await(struct query_pool *pool, struct query *query, uint64_t deadline_ns)
+{
+    query_await_no_more(pool, query);
+    query->deadline_ns = deadline_ns;
+    query->waiting = true;
+    /* Waits are nearly all of one length, so the place is at or near the end. */
+    struct query *before = TAILQ_LAST(&pool->deadlines, query_deadlines);
+    while (before && before->deadline_ns > deadline_ns)
+        before = TAILQ_PREV(before, query_deadlines, deadline_link);
+    if (before)
+        TAILQ_INSERT_AFTER(&pool->deadlines, before, query, deadline_link);
+    else
+        TAILQ_INSERT_HEAD(&pool->deadlines, query, deadline_link);
+}
+
+void query_await_no_more(struct query_pool *pool, struct query *query)
+{
+    if (query->waiting)
+        TAILQ_REMOVE(&pool->deadlines, query, deadline_link);
+    query->waiting = false;
+}
+
+struct query *query_earliest(const struct query_pool *pool)
+{
+    return TAILQ_FIRST(&pool->deadlines);
+}

@@ -1,0 +1,58 @@
+#include "dns/reply.h"
+
+#include "base/wire.h"
+
+#include <string.h>
+
+static void write_header(uint8_t *reply, const uint8_t *query, unsigned rcode, unsigned questions)
+{
+    memset(reply, 0, DNS_HEADER_SIZE);
+    reply[0] = query[0];
+    reply[1] = query[1];
+    reply[2] = LDNS_QR_MASK | (query[2] & (LDNS_OPCODE_MASK | LDNS_RD_MASK));
+    reply[3] = (uint8_t)(LDNS_RA_MASK | (query[3] & LDNS_CD_MASK) | (rcode & LDNS_RCODE_MASK));
+    wire_store16(reply + 4, (uint16_t)questions);
+}
+
+size_t dns_reply_header(const uint8_t *query, unsigned rcode, uint8_t ret_reply[DNS_REPLY_MAX])
+{
+    write_header(ret_reply, query, rcode, 0);
+    return DNS_HEADER_SIZE;
+}
+
+static size_t write_opt(uint8_t *at, const struct dns_edns *edns, unsigned rcode, int ede,
+                        const char *text)
+{
+    size_t text_len = text ? strlen(text) : 0;
+    size_t options = ede == DNS_EDE_NONE ? 0 : 6 + text_len;
+    at[0] = 0; /* owner: the root */
+    wire_store16(at + 1, LDNS_RR_TYPE_OPT);
+    wire_store16(at + 3, DNS_UDP_EDNS_MAX);
+    wire_store32(at + 5, (uint32_t)(rcode >> 4) << 24 | (edns->dnssec_ok ? 0x8000u : 0));
+    wire_store16(at + 9, (uint16_t)options);
+    if (options) {
+        wire_store16(at + 11, LDNS_EDNS_EDE);
+        wire_store16(at + 13, (uint16_t)(2 + text_len));
+        wire_store16(at + 15, (uint16_t)ede);
+        memcpy(at + 17, text ? text : "", text_len);
+    }
+    return 11 + options;
+}
+
+size_t dns_reply_empty(const uint8_t *query, size_t question_end, const struct dns_edns *edns, unsigned rcode,
+                       int ede, const char *text, uint8_t ret_reply[DNS_REPLY_MAX])
+{
+    write_header(ret_reply, query, rcode, 1);
+    memcpy(ret_reply + DNS_HEADER_SIZE, query + DNS_HEADER_SIZE, question_end - DNS_HEADER_SIZE);
+    if (!edns->present)
+        return question_end;
+    wire_store16(ret_reply + 10, 1);
+    return question_end + write_opt(ret_reply + question_end, edns, rcode, ede, text);
+}
+
+size_t dns_reply_truncate(uint8_t *response, size_t question_end)
+{
+    response[2] |= LDNS_TC_MASK;
+    memset(response + 6, 0, 6);
+    return question_end;
+}

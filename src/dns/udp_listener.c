@@ -1,0 +1,107 @@
+#include "dns/udp_listener.h"
+
+#include "dns/message.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A query longer than this over UDP would not reach any upstream over UDP either. */
+#define QUERY_MAX 2048
+#define RECEIVE_BUFFER (4 << 20)
+
+struct udp_listener {
+    struct loop *loop;
+    struct loop_source source;
+    bool listening;
+    uint16_t number;
+    struct udp_listener_callbacks callbacks;
+    struct mmsghdr in[UDP_BATCH], out[UDP_BATCH];
+    struct iovec in_iov[UDP_BATCH], out_iov[UDP_BATCH];
+    struct sock_addr peers[UDP_BATCH], to[UDP_BATCH];
+    uint8_t buffers[UDP_BATCH][QUERY_MAX];
+    unsigned n_out;
+};
+
+static void receive(struct loop_source *source, uint32_t events)
+{
+    struct udp_listener *listener = source->owner;
+    for (unsigned i = 0; i < UDP_BATCH; i++)
+        listener->in[i].msg_hdr.msg_namelen = sizeof(listener->peers[i]);
+    int n = recvmmsg(source->fd, listener->in, UDP_BATCH, MSG_DONTWAIT, NULL);
+    for (int i = 0; i < n; i++) {
+        const struct mmsghdr *message = &listener->in[i];
+        if (!(message->msg_hdr.msg_flags & MSG_TRUNC))
+            listener->callbacks.query(listener->callbacks.ctx, listener->number, &listener->peers[i],
+                                      listener->buffers[i], message->msg_len);
+    }
+    if (n > 0)
+        listener->callbacks.batch_end(listener->callbacks.ctx);
+}
+
+int udp_listener_new(struct loop *loop, int fd, uint16_t number, const struct udp_listener_callbacks *callbacks,
+                     struct udp_listener **ret)
+{
+    struct udp_listener *listener = calloc(1, sizeof(*listener));
+    if (!listener)
+        return -ENOMEM;
+    listener->loop = loop;
+    listener->number = number;
+    listener->callbacks = *callbacks;
+    listener->source = (struct loop_source){.fd = fd, .ready = receive, .owner = listener};
+    for (unsigned i = 0; i < UDP_BATCH; i++) {
+        listener->in_iov[i] = (struct iovec){listener->buffers[i], QUERY_MAX};
+        listener->in[i].msg_hdr =
+            (struct msghdr){.msg_iov = &listener->in_iov[i], .msg_iovlen = 1, .msg_name = &listener->peers[i]};
+        listener->out[i].msg_hdr =
+            (struct msghdr){.msg_iov = &listener->out_iov[i], .msg_iovlen = 1, .msg_name = &listener->to[i]};
+    }
+    int size = RECEIVE_BUFFER;
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)); /* in a user namespace: as much as allowed */
+    int error = loop_add(loop, &listener->source, EPOLLIN);
+    if (error) {
+        free(listener);
+        return error;
+    }
+    listener->listening = true;
+    *ret = listener;
+    return 0;
+}
+
+void udp_listener_quiesce(struct udp_listener *listener)
+{
+    if (listener->listening)
+        loop_remove(listener->loop, &listener->source);
+    listener->listening = false;
+}
+
+void udp_listener_free(struct udp_listener *listener)
+{
+    if (!listener)
+        return;
+    udp_listener_quiesce(listener);
+    close(listener->source.fd);
+    free(listener);
+}
+
+void udp_listener_send(struct udp_listener *listener, const struct sock_addr *peer, const uint8_t *msg, size_t len)
+{
+    if (listener->n_out == UDP_BATCH)
+        udp_listener_flush(listener);
+    unsigned i = listener->n_out++;
+    listener->to[i] = *peer;
+    listener->out_iov[i] = (struct iovec){(void *)(uintptr_t)msg, len};
+    listener->out[i].msg_hdr.msg_namelen = sock_addr_len(peer);
+}
+
+void udp_listener_flush(struct udp_listener *listener)
+{
+    for (unsigned sent = 0; sent < listener->n_out;) {
+        int n = sendmmsg(listener->source.fd, listener->out + sent, listener->n_out - sent, MSG_DONTWAIT);
+        /* A reply that cannot be sent (its client is gone, the buffer is full) is lost as any datagram may be. */
+        sent += n > 0 ? (unsigned)n : 1;
+    }
+    listener->n_out = 0;
+}

@@ -1,0 +1,38 @@
+#include "dns/upstream.h"
+
+#define FAILURES_TO_DOWN 3
+#define DOWN_NS 10000000000ull
+
+void upstreams_init(struct upstreams *upstreams, const struct sock_addr *addrs, size_t n, uint64_t timeout_ns)
+{
+    *upstreams = (struct upstreams){.n = n, .wait_ns = timeout_ns / (n ? n : 1)};
+    for (size_t i = 0; i < n; i++)
+        upstreams->list[i].addr = addrs[i];
+}
+
+int upstreams_next(const struct upstreams *upstreams, uint16_t tried, uint64_t now_ns)
+{
+    int down = -1;
+    for (size_t i = 0; i < upstreams->n; i++) {
+        if (tried & 1u << i)
+            continue;
+        if (upstreams->list[i].down_until_ns <= now_ns)
+            return (int)i;
+        if (down < 0)
+            down = (int)i;
+    }
+    return down;
+}
+
+void upstreams_answered(struct upstreams *upstreams, size_t i)
+{
+    upstreams->list[i].failures = 0;
+    upstreams->list[i].down_until_ns = 0;
+}
+
+void upstreams_failed(struct upstreams *upstreams, size_t i, uint64_t now_ns)
+{
+    struct upstream *upstream = &upstreams->list[i];
+    if (++upstream->failures >= FAILURES_TO_DOWN)
+        upstream->down_until_ns = now_ns + DOWN_NS;
+}

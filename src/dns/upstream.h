@@ -1,0 +1,30 @@
+/* Which upstream resolver to ask next. Pure: remembers what was reported, knows no socket and no clock. */
+#ifndef DNS_UPSTREAM_H
+#define DNS_UPSTREAM_H
+
+#include "base/ip.h"
+
+#define UPSTREAMS_MAX 16
+
+struct upstream {
+    struct sock_addr addr;
+    unsigned failures;      /* in a row */
+    uint64_t down_until_ns; /* 0: believed to answer */
+};
+
+struct upstreams {
+    struct upstream list[UPSTREAMS_MAX];
+    size_t n;
+    uint64_t wait_ns; /* how long one upstream may take: the whole time is shared by all of them */
+};
+
+/* `n` is at most UPSTREAMS_MAX. `timeout_ns` is for one query over all upstreams together. */
+void upstreams_init(struct upstreams *upstreams, const struct sock_addr *addrs, size_t n, uint64_t timeout_ns);
+/* The first in order that is not in the bit mask `tried`, those believed down last; -1 when all were tried. */
+int upstreams_next(const struct upstreams *upstreams, uint16_t tried, uint64_t now_ns);
+/* It answered, with whatever. */
+void upstreams_answered(struct upstreams *upstreams, size_t i);
+/* It did not answer, or could not be reached. After three times in a row it is asked last for ten seconds. */
+void upstreams_failed(struct upstreams *upstreams, size_t i, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,222 @@
+#include "dns/upstream_udp.h"
+
+#include "base/cleanup.h"
+#include "base/wire.h"
+#include "dns/message.h"
+
+#include <errno.h>
+#include <linux/errqueue.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#define BATCH 64
+#define SOCKETS_PER_UPSTREAM 16
+#define ANSWER_MAX 2048 /* we ask for 1232 at most */
+#define SOCKET_BUFFER (1 << 20)
+#define LIFETIME_NS (8 * NS_PER_S) /* and up to as much again, at random */
+#define DRAIN_NS (6 * NS_PER_S)    /* answers may still come */
+
+struct slot {
+    struct loop_source source; /* fd -1: not open */
+    uint64_t worn_ns;          /* from then on not chosen, DRAIN_NS later closed */
+};
+
+struct upstream_udp {
+    struct loop *loop;
+    const struct upstreams *upstreams;
+    uint32_t (*mark_of)(void *ctx, const struct sock_addr *upstream);
+    struct upstream_udp_callbacks callbacks;
+    struct slot slots[UPSTREAMS_MAX * SOCKETS_PER_UPSTREAM];
+    int chosen[UPSTREAMS_MAX]; /* the slot of this batch, -1: none yet */
+    struct mmsghdr in[BATCH], out[BATCH];
+    struct iovec in_iov[BATCH], out_iov[BATCH];
+    uint16_t out_slot[BATCH];
+    unsigned n_out;
+    uint8_t buffers[BATCH][ANSWER_MAX];
+};
+
+/* The kernel hands back the datagram that an ICMP error speaks of; its first octets are the query's id. */
+static void read_errors(struct upstream_udp *udp, uint16_t socket, int fd)
+{
+    for (int budget = BATCH; budget; budget--) {
+        uint8_t head[DNS_HEADER_SIZE];
+        uint8_t control[256];
+        struct iovec iov = {head, sizeof(head)};
+        struct msghdr message = {
+            .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+        ssize_t n = recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT);
+        if (n < 0)
+            return;
+        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
+        if (n < 2 || !cmsg || cmsg->cmsg_len < CMSG_LEN(sizeof(struct sock_extended_err)))
+            continue;
+        const struct sock_extended_err *error = (const void *)CMSG_DATA(cmsg);
+        udp->callbacks.undelivered(udp->callbacks.ctx, socket, LDNS_ID_WIRE(head), (int)error->ee_errno);
+    }
+}
+
+static void receive(struct loop_source *source, uint32_t events)
+{
+    struct upstream_udp *udp = source->owner;
+    uint16_t socket = (uint16_t)((struct slot *)source - udp->slots);
+    if (events & EPOLLERR)
+        read_errors(udp, socket, source->fd);
+    int n = recvmmsg(source->fd, udp->in, BATCH, MSG_DONTWAIT, NULL);
+    for (int i = 0; i < n; i++)
+        udp->callbacks.answer(udp->callbacks.ctx, socket, udp->buffers[i], udp->in[i].msg_len,
+                              udp->in[i].msg_hdr.msg_flags & MSG_TRUNC);
+    udp->callbacks.batch_end(udp->callbacks.ctx);
+}
+
+int upstream_udp_new(struct loop *loop, const struct upstreams *upstreams,
+                     uint32_t (*mark_of)(void *ctx, const struct sock_addr *upstream),
+                     const struct upstream_udp_callbacks *callbacks, struct upstream_udp **ret)
+{
+    struct upstream_udp *udp = calloc(1, sizeof(*udp));
+    if (!udp)
+        return -ENOMEM;
+    udp->loop = loop;
+    udp->upstreams = upstreams;
+    udp->mark_of = mark_of;
+    udp->callbacks = *callbacks;
+    for (unsigned i = 0; i < BATCH; i++) {
+        udp->in_iov[i] = (struct iovec){udp->buffers[i], ANSWER_MAX};
+        udp->in[i].msg_hdr = (struct msghdr){.msg_iov = &udp->in_iov[i], .msg_iovlen = 1};
+        udp->out[i].msg_hdr = (struct msghdr){.msg_iov = &udp->out_iov[i], .msg_iovlen = 1};
+    }
+    for (size_t i = 0; i < UPSTREAMS_MAX; i++)
+        udp->chosen[i] = -1;
+    for (size_t i = 0; i < UPSTREAMS_MAX * SOCKETS_PER_UPSTREAM; i++)
+        udp->slots[i].source = (struct loop_source){.fd = -1, .ready = receive, .owner = udp};
+    *ret = udp;
+    return 0;
+}
+
+static void close_slot(struct upstream_udp *udp, struct slot *slot)
+{
+    if (slot->source.fd < 0)
+        return;
+    loop_remove(udp->loop, &slot->source);
+    close(slot->source.fd);
+    slot->source.fd = -1;
+}
+
+void upstream_udp_free(struct upstream_udp *udp)
+{
+    if (!udp)
+        return;
+    for (size_t i = 0; i < UPSTREAMS_MAX * SOCKETS_PER_UPSTREAM; i++)
+        close_slot(udp, &udp->slots[i]);
+    free(udp);
+}
+
+static int open_slot(struct upstream_udp *udp, struct slot *slot, const struct sock_addr *addr)
+{
+    _cleanup_close_ int fd = socket(addr->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    uint32_t mark = udp->mark_of(udp->callbacks.ctx, addr);
+    if (mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
+        return -errno;
+    int size = SOCKET_BUFFER, on = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+    if (addr->sa.sa_family == AF_INET)
+        setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof(on));
+    else
+        setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof(on));
+    if (connect(fd, &addr->sa, sock_addr_len(addr)))
+        return -errno;
+    slot->source.fd = fd;
+    int error = loop_add(udp->loop, &slot->source, EPOLLIN);
+    if (error) {
+        slot->source.fd = -1;
+        return error;
+    }
+    take_fd(&fd);
+    slot->worn_ns = loop_now(udp->loop) + LIFETIME_NS + udp->callbacks.random(udp->callbacks.ctx) % LIFETIME_NS;
+    return 0;
+}
+
+/* A random socket of the upstream; one that is worn is passed over while another is to be had. */
+static int choose(struct upstream_udp *udp, size_t upstream)
+{
+    uint64_t now = loop_now(udp->loop);
+    size_t first = udp->callbacks.random(udp->callbacks.ctx) % SOCKETS_PER_UPSTREAM;
+    int worn = -1, error = -EMFILE;
+    for (size_t k = 0; k < SOCKETS_PER_UPSTREAM; k++) {
+        size_t at = upstream * SOCKETS_PER_UPSTREAM + (first + k) % SOCKETS_PER_UPSTREAM;
+        struct slot *slot = &udp->slots[at];
+        if (slot->source.fd >= 0 && now >= slot->worn_ns + DRAIN_NS)
+            close_slot(udp, slot);
+        if (slot->source.fd < 0)
+            error = open_slot(udp, slot, &udp->upstreams->list[upstream].addr);
+        if (slot->source.fd >= 0 && now < slot->worn_ns)
+            return (int)at;
+        if (slot->source.fd >= 0)
+            worn = (int)at;
+    }
+    return worn >= 0 ? worn : error;
+}
+
+int upstream_udp_send(struct upstream_udp *udp, size_t upstream, const uint8_t *msg, size_t len, uint16_t *ret_socket)
+{
+    if (udp->n_out == BATCH)
+        upstream_udp_flush(udp);
+    if (udp->chosen[upstream] < 0) {
+        int slot = choose(udp, upstream);
+        if (slot < 0)
+            return slot;
+        udp->chosen[upstream] = slot;
+    }
+    unsigned i = udp->n_out++;
+    udp->out_slot[i] = (uint16_t)udp->chosen[upstream];
+    udp->out_iov[i] = (struct iovec){(void *)(uintptr_t)msg, len};
+    *ret_socket = udp->out_slot[i];
+    return 0;
+}
+
+struct undelivered {
+    uint16_t socket, id;
+    int error;
+};
+
+/* Sends out[from..to], which all leave on one socket; collects what cannot be sent. */
+static unsigned send_run(struct upstream_udp *udp, unsigned from, unsigned to, struct undelivered *ret)
+{
+    int fd = udp->slots[udp->out_slot[from]].source.fd;
+    unsigned failed = 0;
+    bool again = true; /* the error of an earlier datagram is reported once, by whichever call comes next */
+    while (from < to) {
+        int n = sendmmsg(fd, udp->out + from, to - from, MSG_DONTWAIT);
+        if (n > 0) {
+            from += (unsigned)n;
+            again = true;
+        } else if (again) {
+            again = false;
+        } else {
+            ret[failed++] = (struct undelivered){udp->out_slot[from], LDNS_ID_WIRE(udp->out_iov[from].iov_base), errno};
+            from++;
+        }
+    }
+    return failed;
+}
+
+void upstream_udp_flush(struct upstream_udp *udp)
+{
+    while (udp->n_out) { /* what could not be sent may be queued again, for another upstream */
+        struct undelivered failed[BATCH];
+        unsigned n_failed = 0;
+        for (unsigned from = 0, to; from < udp->n_out; from = to) {
+            for (to = from + 1; to < udp->n_out && udp->out_slot[to] == udp->out_slot[from];)
+                to++;
+            n_failed += send_run(udp, from, to, failed + n_failed);
+        }
+        udp->n_out = 0;
+        for (size_t i = 0; i < udp->upstreams->n; i++)
+            udp->chosen[i] = -1;
+        for (unsigned i = 0; i < n_failed; i++)
+            udp->callbacks.undelivered(udp->callbacks.ctx, failed[i].socket, failed[i].id, failed[i].error);
+    }
+}

@@ -1,0 +1,144 @@
+/* opensandbox-egress: arguments and environment, then the daemon. */
+#include "base/buf.h"
+#include "config.h"
+#include "daemon.h"
+#include "guard.h"
+#include "nft/nft.h"
+#include "policy/policy_json.h"
+#include "sources.h"
+#include "version.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char usage[] =
+    "Usage: opensandbox-egress [--check | --cleanup | --help | --version]\n"
+    "\n"
+    "Guards what leaves a sandbox's network namespace: a DNS proxy that decides every name by policy, nftables rules\n"
+    "that let only the allowed through, an HTTP API at /policy. It is configured by its environment and runs in the\n"
+    "foreground until SIGTERM. It needs CAP_NET_ADMIN in the namespace it guards.\n"
+    "\n"
+    "  --check    read environment and files as a start would, print what would be in force, change nothing\n"
+    "  --cleanup  remove the table `inet opensandbox` with redirect and rules: the namespace is open afterwards\n"
+    "  --help     this text\n"
+    "  --version  the version\n"
+    "\n"
+    "Environment (OPENSANDBOX_EGRESS_ in front of all but the last):\n"
+    "  MODE              dns (default) or dns+nft\n"
+    "  RULES             first policy: {\"defaultAction\":\"deny\",\"egress\":[{\"action\":\"allow\",\"target\":\"*.pypi.org\"}]}\n"
+    "  POLICY_FILE       beats RULES when valid; every accepted change is written back to it\n"
+    "  RULES_DIR         folder of deny.always, allow.always, log_skip.always (/var/egress/rules)\n"
+    "  HTTP_ADDR         address of the API (:18080)\n"
+    "  TOKEN             wanted in the header OPENSANDBOX-EGRESS-AUTH when set\n"
+    "  MAX_RULES         most rules after a change (4096), 0 = no limit\n"
+    "  DNS_PORT          the DNS listener's port (15353)\n"
+    "  DNS_UPSTREAM      resolvers, comma separated (from /etc/resolv.conf)\n"
+    "  DNS_UPSTREAM_TIMEOUT  seconds for one query over all upstreams (5)\n"
+    "  NAMESERVER_EXEMPT IPs: DNS to them is not redirected\n"
+    "  BLOCK_DOH_443     truthy: block port 443 to the DOH_BLOCKLIST, or everywhere when it is empty\n"
+    "  DOH_BLOCKLIST     IPs and CIDRs, comma separated\n"
+    "  SANDBOX_ID        on every log line\n"
+    "  METRICS_EXTRA_ATTRS   k=v,k2=v2 on every log line\n"
+    "  LOG_LEVEL         debug, info (default), warn, error, fatal\n"
+    "  ON_EXIT           keep (default: the namespace stays closed) or remove\n"
+    "  DRAIN_SEC         seconds to go on serving after SIGTERM (0)\n"
+    "  ALLOW_HOST_NETWORK    truthy: run in the machine's own network namespace\n"
+    "  MAX_ADDRESSES     learned addresses per family (262144)\n"
+    "  OPENSANDBOX_LOG_OUTPUT  stdout (default), stderr, file paths, comma separated\n"
+    "\n"
+    "Exit codes: 0 stopped by a signal, 64 bad arguments, 69 a port is taken or the kernel refuses, 77 no CAP_NET_ADMIN,\n"
+    "78 a value that cannot be used.\n";
+
+static int complain(int code, const struct why *why)
+{
+    fprintf(stderr, "opensandbox-egress: %s\n", why->text);
+    return code;
+}
+
+static int check(void)
+{
+    struct config *config;
+    struct sources sources;
+    struct why why;
+    if (config_from_env(&config, &why))
+        return complain(EXIT_CONFIG, &why);
+    if (sources_read(config, &sources, &why)) {
+        config_free(config);
+        return complain(EXIT_CONFIG, &why);
+    }
+    config_print(config);
+    for (size_t i = 0; i < config->n_warnings; i++)
+        printf("warning: %s\n", config->warnings[i]);
+    for (size_t i = 0; i < 2; i++)
+        if (sources.warnings[i].text[0])
+            printf("warning: %s\n", sources.warnings[i].text);
+    char text[SOCK_ADDR_TEXT_MAX];
+    for (size_t i = 0; i < sources.n_upstreams; i++)
+        printf("upstream: %s\n", sock_addr_format(&sources.upstreams[i], text));
+    const struct policy *files[] = {sources.always.deny, sources.always.allow, sources.always.log_skip};
+    static const char *const names[] = {"deny.always", "allow.always", "log_skip.always"};
+    for (size_t f = 0; f < 3; f++)
+        for (size_t i = 0; files[f] && i < policy_count(files[f]); i++)
+            printf("%s: %s\n", names[f], policy_rule(files[f], i)->text);
+    _cleanup_buf_ struct buf json = {0};
+    policy_to_json(sources.policy, &json);
+    printf("policy: %s\n", json.failed ? "(out of memory)" : json.data);
+    sources_done(&sources);
+    config_free(config);
+    return EXIT_OK;
+}
+
+static int cleanup(void)
+{
+    struct why why;
+    if (!guard_has_net_admin())
+        return complain(EXIT_NO_CAPABILITY, (why_set(&why, 0, "CAP_NET_ADMIN is missing: rules cannot be removed"), &why));
+    return nft_remove(&why) ? complain(EXIT_UNAVAILABLE, &why) : EXIT_OK;
+}
+
+/* The application may be running already: a start that fails leaves the namespace closed, unless rules of an earlier
+ * start are there, which stay. */
+static int fail_closed(int code, const struct why *why)
+{
+    struct why closing;
+    complain(code, why);
+    if (nft_close_if_absent(&closing))
+        fprintf(stderr, "opensandbox-egress: and the namespace could not be closed: %s\n", closing.text);
+    return code;
+}
+
+static int run(void)
+{
+    struct why why;
+    if (guard_network_namespace(config_allows_host_network(), &why) == GUARD_REFUSE)
+        return complain(EXIT_CONFIG, &why);
+    if (!guard_has_net_admin()) {
+        why_set(&why, 0, "CAP_NET_ADMIN is missing: without it nothing can be enforced; give the container that capability");
+        return complain(EXIT_NO_CAPABILITY, &why);
+    }
+    struct config *config;
+    if (config_from_env(&config, &why))
+        return fail_closed(EXIT_CONFIG, &why);
+    enum daemon_exit code = daemon_run(config, &why);
+    config_free(config);
+    if (code == EXIT_NO_CAPABILITY)
+        return complain(code, &why);
+    return code == EXIT_OK ? EXIT_OK : fail_closed(code, &why);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 1)
+        return run();
+    if (argc == 2 && !strcmp(argv[1], "--check"))
+        return check();
+    if (argc == 2 && !strcmp(argv[1], "--cleanup"))
+        return cleanup();
+    if (argc == 2 && !strcmp(argv[1], "--version"))
+        return puts("opensandbox-egress " EGRESS_VERSION) < 0;
+    if (argc == 2 && !strcmp(argv[1], "--help"))
+        return fputs(usage, stdout) < 0;
+    fprintf(stderr, "opensandbox-egress: unknown argument \"%s\": expected --check, --cleanup, --help or --version\n",
+            argv[argc > 2 ? 2 : 1]);
+    return EXIT_USAGE;
+}

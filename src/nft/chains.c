@@ -1,0 +1,295 @@
+#include "nft/chains.h"
+
+#include "nft/expr.h"
+#include "nft/sets.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <netinet/icmp6.h>
+#include <string.h>
+
+#define PORT_DNS 53
+#define PORT_DOT 853 /* RFC 7858; RFC 9250 for UDP */
+#define PORT_HTTPS 443
+/* Before -100, where container runtimes redirect DNS to their own resolver. */
+#define PRIORITY_DNS (-110)
+#define PRIORITY_EGRESS 0
+#define OWN_PORTS_MAX 64
+
+#define CT_ESTABLISHED_RELATED (NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED))
+
+static const uint8_t families[] = {AF_INET, AF_INET6};
+
+static struct nlmsghdr *chain_message(struct batch *batch, const char *name)
+{
+    struct nlmsghdr *nlh = batch_message(batch, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
+    mnl_attr_put_strz(nlh, NFTA_CHAIN_NAME, name);
+    return nlh;
+}
+
+static void output_chain(struct batch *batch, const char *name, const char *type, int32_t priority, uint32_t policy)
+{
+    struct nlmsghdr *nlh = chain_message(batch, name);
+    mnl_attr_put_strz(nlh, NFTA_CHAIN_TYPE, type);
+    struct nlattr *hook = mnl_attr_nest_start(nlh, NFTA_CHAIN_HOOK);
+    mnl_attr_put_u32(nlh, NFTA_HOOK_HOOKNUM, htonl(NF_INET_LOCAL_OUT));
+    mnl_attr_put_u32(nlh, NFTA_HOOK_PRIORITY, htonl((uint32_t)priority));
+    mnl_attr_nest_end(nlh, hook);
+    mnl_attr_put_u32(nlh, NFTA_CHAIN_POLICY, htonl(policy));
+}
+
+/* A rule for packets to one of these TCP or UDP ports. */
+static struct rule rule_to_ports(struct batch *batch, const char *chain, const uint16_t *ports, size_t n)
+{
+    static const uint8_t transports[] = {IPPROTO_TCP, IPPROTO_UDP};
+    uint16_t wire[OWN_PORTS_MAX];
+    for (size_t i = 0; i < n; i++)
+        wire[i] = htons(ports[i]);
+    uint32_t protocol_set = anonymous_set(batch, KEY_PROTOCOL, transports, 2);
+    uint32_t port_set = n > 1 ? anonymous_set(batch, KEY_PORT, wire, n) : 0;
+    struct rule rule = rule_begin(batch, chain);
+    match_protocol_in(&rule, protocol_set);
+    if (port_set)
+        match_destination_port_in(&rule, port_set);
+    else
+        match_destination_port(&rule, ports[0]);
+    return rule;
+}
+
+static struct rule rule_to_port(struct batch *batch, const char *chain, uint16_t port)
+{
+    return rule_to_ports(batch, chain, &port, 1);
+}
+
+/* One verdict for the addresses of a pair of sets. */
+static void rules_for_sets(struct batch *batch, const char *chain, const char *stem, int32_t code, const char *target)
+{
+    char name[SET_NAME_MAX];
+    for (size_t i = 0; i < 2; i++) {
+        struct rule rule = rule_begin(batch, chain);
+        match_destination_in(&rule, families[i], set_name(stem, families[i], name));
+        verdict(&rule, code, target);
+    }
+}
+
+static bool is_exempt(const struct nft_settings *settings, const struct ip_addr *addr)
+{
+    for (size_t i = 0; i < settings->n_exempt; i++)
+        if (ip_equal(&settings->exempt[i], addr))
+            return true;
+    return false;
+}
+
+static void accept_exempt_dns(struct batch *batch, const char *chain)
+{
+    char name[SET_NAME_MAX];
+    for (size_t i = 0; i < 2; i++) {
+        struct rule rule = rule_to_port(batch, chain, PORT_DNS);
+        match_destination_in(&rule, families[i], set_name("exempt", families[i], name));
+        verdict(&rule, NF_ACCEPT, NULL);
+    }
+}
+
+void chain_dns(struct batch *batch, const struct nft_settings *settings)
+{
+    output_chain(batch, "dns", "nat", PRIORITY_DNS, NF_ACCEPT);
+    struct rule rule = rule_begin(batch, "dns");
+    match_mark(&rule, NFT_CMP_EQ, settings->mark);
+    verdict(&rule, NF_ACCEPT, NULL);
+    if (settings->n_exempt)
+        accept_exempt_dns(batch, "dns");
+    rule = rule_to_port(batch, "dns", PORT_DNS);
+    verdict_redirect(&rule, settings->dns_port);
+}
+
+static void chain_refuse(struct batch *batch)
+{
+    chain_message(batch, "refuse");
+    struct rule rule = rule_begin(batch, "refuse");
+    verdict_tcp_reset(&rule);
+    rule = rule_begin(batch, "refuse");
+    verdict_prohibited(&rule);
+}
+
+/* Without neighbour discovery (RFC 4861) and the group reports that switches want for it (RFC 3810) there is no IPv6 at
+ * all, so no deny may touch them. The kernel sends them by itself: a process that sends such packets wants to smuggle
+ * something past the policy, and takes the rules like everyone else. */
+static void chain_link(struct batch *batch)
+{
+    chain_message(batch, "link");
+    struct rule rule = rule_begin(batch, "link");
+    match_has_user(&rule);
+    verdict(&rule, NFT_RETURN, NULL);
+    rule = rule_begin(batch, "link");
+    verdict(&rule, NF_ACCEPT, NULL);
+}
+
+static void refuse_local_resolver(struct batch *batch, const struct nft_settings *settings, const struct ip_addr *addr,
+                                  uint16_t port)
+{
+    if (is_exempt(settings, addr))
+        return;
+    struct rule rule = port ? rule_to_port(batch, "loopback", port) : rule_begin(batch, "loopback");
+    match_destination(&rule, addr);
+    if (settings->mark)
+        match_mark(&rule, NFT_CMP_NEQ, settings->mark);
+    verdict(&rule, NFT_GOTO, "refuse");
+}
+
+static bool is_loopback(const struct ip_addr *addr)
+{
+    static const struct ip_addr v6 = {AF_INET6, {[15] = 1}};
+    return addr->family == AF_INET ? addr->bytes[0] == 127 : ip_equal(addr, &v6);
+}
+
+/* Packets to this host. Resolvers there would answer any name past the policy. */
+static void chain_loopback(struct batch *batch, const struct nft_settings *settings)
+{
+    /* Docker answers on 127.0.0.11, port 53 being redirected to a high one that changes. */
+    static const struct ip_addr docker = {AF_INET, {127, 0, 0, 11}};
+    static const struct ip_addr systemd = {AF_INET, {127, 0, 0, 53}};
+    chain_message(batch, "loopback");
+    /* A forged source would pass for a peer, or for an upstream's answer. The kernel's own resets for refused
+     * connections do come from the refused address; they are related to it. */
+    struct rule rule = rule_begin(batch, "loopback");
+    match_local(&rule, PACKET_SOURCE, NFT_CMP_NEQ);
+    match_ct_other_state(&rule, NF_CT_STATE_BIT(IP_CT_RELATED));
+    verdict(&rule, NF_DROP, NULL);
+    refuse_local_resolver(batch, settings, &docker, 0);
+    refuse_local_resolver(batch, settings, &systemd, PORT_DNS);
+    for (size_t i = 0; i < settings->n_upstreams; i++) {
+        struct ip_addr addr = sock_addr_ip(&settings->upstreams[i]);
+        if (is_loopback(&addr))
+            refuse_local_resolver(batch, settings, &addr, sock_addr_port(&settings->upstreams[i]));
+    }
+    rule = rule_begin(batch, "loopback");
+    verdict(&rule, NF_ACCEPT, NULL);
+}
+
+/* What holds in every sandbox, before any policy. */
+static void egress_begin(struct batch *batch, const struct nft_settings *settings)
+{
+    static const uint8_t link_types[] = {ICMP6_PACKET_TOO_BIG,  MLD_LISTENER_REPORT, MLD_LISTENER_REDUCTION,
+                                         ND_ROUTER_SOLICIT,     ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT,
+                                         143 /* MLDv2 report, RFC 3810 section 5.2 */};
+    chain_refuse(batch);
+    chain_link(batch);
+    chain_loopback(batch, settings);
+
+    uint32_t types = anonymous_set(batch, KEY_ICMPV6_TYPE, link_types, sizeof(link_types));
+    struct rule rule = rule_begin(batch, "egress");
+    match_icmpv6_type_in(&rule, types);
+    verdict(&rule, NFT_JUMP, "link");
+
+    rule = rule_begin(batch, "egress");
+    match_local(&rule, PACKET_DESTINATION, NFT_CMP_EQ);
+    verdict(&rule, NFT_GOTO, "loopback");
+
+    /* With a forged source a packet could pass for the reply to a connection that never was. */
+    rule = rule_begin(batch, "egress");
+    match_local(&rule, PACKET_SOURCE, NFT_CMP_NEQ);
+    verdict(&rule, NF_DROP, NULL);
+
+    rule = rule_begin(batch, "egress");
+    match_ct_reply(&rule);
+    match_ct_state(&rule, CT_ESTABLISHED_RELATED);
+    verdict(&rule, NF_ACCEPT, NULL);
+}
+
+static size_t own_ports(const struct nft_settings *settings, uint16_t ports[OWN_PORTS_MAX])
+{
+    size_t n = 0;
+    ports[n++] = PORT_DNS;
+    for (size_t i = 0; i < settings->n_upstreams && n < OWN_PORTS_MAX; i++) {
+        uint16_t port = sock_addr_port(&settings->upstreams[i]);
+        size_t known = 0;
+        while (known < n && ports[known] != port)
+            known++;
+        if (known == n)
+            ports[n++] = port;
+    }
+    return n;
+}
+
+/* DNS: the sidecar's own, that to exempt servers, and nothing else, whatever an allow says. */
+static void egress_dns(struct batch *batch, const struct nft_settings *settings)
+{
+    static const uint16_t resolver_ports[] = {PORT_DNS, PORT_DOT};
+    uint16_t ports[OWN_PORTS_MAX];
+    size_t n = own_ports(settings, ports);
+    struct rule rule = rule_to_ports(batch, "egress", ports, n);
+    match_mark(&rule, NFT_CMP_EQ, settings->mark);
+    verdict(&rule, NF_ACCEPT, NULL);
+    if (settings->n_exempt)
+        accept_exempt_dns(batch, "egress");
+    for (size_t i = 0; i < settings->n_upstreams; i++) {
+        struct ip_addr addr = sock_addr_ip(&settings->upstreams[i]);
+        uint16_t port = sock_addr_port(&settings->upstreams[i]);
+        if (port == PORT_DNS || !is_exempt(settings, &addr))
+            continue;
+        rule = rule_to_port(batch, "egress", port); /* the sidecar asks exempt upstreams without its mark */
+        match_destination(&rule, &addr);
+        verdict(&rule, NF_ACCEPT, NULL);
+    }
+    /* Port 53 is redirected before it gets here, but for flows that are older than the redirect. */
+    rule = rule_to_ports(batch, "egress", resolver_ports, 2);
+    verdict(&rule, NFT_GOTO, "refuse");
+}
+
+static void egress_doh(struct batch *batch, const struct nft_settings *settings)
+{
+    bool listed = settings->doh_blocklist.n_v4 || settings->doh_blocklist.n_v6;
+    char name[SET_NAME_MAX];
+    for (size_t i = 0; i < (listed ? 2 : 1); i++) {
+        struct rule rule = rule_to_port(batch, "egress", PORT_HTTPS);
+        if (listed)
+            match_destination_in(&rule, families[i], set_name("doh_block", families[i], name));
+        verdict(&rule, NFT_GOTO, "refuse");
+    }
+}
+
+void chain_egress(struct batch *batch, const struct nft_settings *settings, bool default_allow)
+{
+    output_chain(batch, "egress", "filter", PRIORITY_EGRESS, NF_DROP);
+    egress_begin(batch, settings);
+    egress_dns(batch, settings);
+    if (settings->block_doh_443)
+        egress_doh(batch, settings);
+    rules_for_sets(batch, "egress", "always_deny", NFT_GOTO, "refuse");
+    rules_for_sets(batch, "egress", "always_allow", NF_ACCEPT, NULL);
+    /* Before "established": what is denied or revoked now ends flows that were allowed once. */
+    rules_for_sets(batch, "egress", "deny", NFT_GOTO, "refuse");
+    rules_for_sets(batch, "egress", "revoked", NFT_GOTO, "refuse");
+    struct rule rule = rule_begin(batch, "egress");
+    match_ct_state(&rule, CT_ESTABLISHED_RELATED);
+    verdict(&rule, NF_ACCEPT, NULL);
+    rules_for_sets(batch, "egress", "dyn_allow", NF_ACCEPT, NULL);
+    rules_for_sets(batch, "egress", "allow", NF_ACCEPT, NULL);
+    chain_message(batch, "fallback");
+    rule = rule_begin(batch, "egress");
+    verdict(&rule, NFT_GOTO, "fallback");
+    chain_set_default(batch, default_allow);
+}
+
+void chain_set_default(struct batch *batch, bool default_allow)
+{
+    struct nlmsghdr *nlh = chain_message(batch, "egress");
+    mnl_attr_put_u32(nlh, NFTA_CHAIN_POLICY, htonl(default_allow ? NF_ACCEPT : NF_DROP));
+    nlh = batch_message(batch, NFT_MSG_DELRULE, 0); /* without a handle: all rules of the chain */
+    mnl_attr_put_strz(nlh, NFTA_RULE_CHAIN, "fallback");
+    if (default_allow)
+        return; /* the end of a chain that was gone to is the policy of `egress` */
+    struct rule rule = rule_begin(batch, "fallback");
+    verdict(&rule, NFT_GOTO, "refuse");
+}
+
+void chain_egress_closed(struct batch *batch)
+{
+    static const struct nft_settings nobody = {0};
+    output_chain(batch, "egress", "filter", PRIORITY_EGRESS, NF_DROP);
+    egress_begin(batch, &nobody);
+    struct rule rule = rule_begin(batch, "egress");
+    verdict(&rule, NFT_GOTO, "refuse");
+}

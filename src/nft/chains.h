@@ -1,0 +1,17 @@
+/* The chains of the table and their rules. Pure: they become messages of a transaction. */
+#ifndef NFT_CHAINS_H
+#define NFT_CHAINS_H
+
+#include "nft/batch.h"
+#include "nft/nft.h"
+
+/* `dns`: sends port 53 to the sidecar. Uses the sets exempt_v4 and exempt_v6 when there are exempt servers. */
+void chain_dns(struct batch *batch, const struct nft_settings *settings);
+/* `egress` and the chains it needs, for a policy; uses all sets. */
+void chain_egress(struct batch *batch, const struct nft_settings *settings, bool default_allow);
+/* What becomes of packets that no rule knows. Replaces what was decided before; an error when `egress` is not there. */
+void chain_set_default(struct batch *batch, bool default_allow);
+/* `egress` of a closed sandbox: loopback and replies of connections from outside, nothing else. Uses no named set. */
+void chain_egress_closed(struct batch *batch);
+
+#endif

@@ -1,0 +1,263 @@
+#include "nft/changes.h"
+
+#include "base/loop.h"
+#include "nft/elements.h"
+
+#include <errno.h>
+#include <linux/netfilter/nf_tables.h>
+#include <stdlib.h>
+
+/* Our clock against the kernel's, and the time between reading it and the transaction: this close to its end, on either
+ * side, a lease may or may not have an element. */
+#define DOUBT_NS (3 * NS_PER_S / 2)
+/* Leases that end within this time are deleted by the transactions of others. The kernel collects ended elements only
+ * when no transaction comes in between, and until then they fill the set: with some thousand transactions a second
+ * hardly any of 200,000 were collected in 10 s, and then additions failed with ENFILE. */
+#define SWEEP_NS (2 * DOUBT_NS)
+#define SWEEP_MAX 256 /* per transaction, beside as many as were added */
+
+static const char *const set_names[N_TIMED_SETS] = {"dyn_allow_v4", "dyn_allow_v6", "revoked_v4", "revoked_v6"};
+
+enum kind { ADD, RENEW, DROP };
+
+struct change {
+    struct lease *lease;
+    uint64_t expires_ns;
+    enum timed_set set;
+    enum kind kind;
+};
+
+struct changes {
+    struct leases *sets[N_TIMED_SETS];
+    uint32_t max;
+    uint64_t evicted;
+    struct change *items;
+    size_t n, cap;
+    size_t n_drops[N_TIMED_SETS], n_evictions;
+};
+
+int changes_new(uint32_t max, uint64_t seed, struct changes **ret)
+{
+    struct changes *changes = calloc(1, sizeof(*changes));
+    if (!changes)
+        return -ENOMEM;
+    changes->max = max;
+    for (size_t i = 0; i < N_TIMED_SETS; i++) {
+        if (leases_new(seed, &changes->sets[i])) {
+            changes_free(changes);
+            return -ENOMEM;
+        }
+    }
+    *ret = changes;
+    return 0;
+}
+
+void changes_free(struct changes *changes)
+{
+    if (!changes)
+        return;
+    for (size_t i = 0; i < N_TIMED_SETS; i++)
+        leases_free(changes->sets[i]);
+    free(changes->items);
+    free(changes);
+}
+
+struct leases *changes_leases(const struct changes *changes, enum timed_set set)
+{
+    return changes->sets[set];
+}
+
+uint64_t changes_evicted(const struct changes *changes)
+{
+    return changes->evicted;
+}
+
+size_t changes_count(const struct changes *changes)
+{
+    return changes->n;
+}
+
+/* Room for one more change. */
+static int reserve(struct changes *changes)
+{
+    if (changes->n < changes->cap)
+        return 0;
+    size_t cap = changes->cap ? changes->cap * 2 : 64;
+    struct change *items = realloc(changes->items, cap * sizeof(*items));
+    if (!items)
+        return -ENOMEM;
+    changes->items = items;
+    changes->cap = cap;
+    return 0;
+}
+
+static void append(struct changes *changes, enum kind kind, enum timed_set set, struct lease *lease,
+                   uint64_t expires_ns)
+{
+    leases_hold(changes->sets[set], lease);
+    lease->change = (uint32_t)changes->n;
+    changes->items[changes->n++] =
+        (struct change){.lease = lease, .expires_ns = expires_ns, .set = set, .kind = kind};
+}
+
+int changes_add(struct changes *changes, enum timed_set set, const struct ip_addr *addr, uint64_t expires_ns,
+                struct lease **ret)
+{
+    if (reserve(changes) || leases_insert(changes->sets[set], addr, ret))
+        return -ENOMEM;
+    append(changes, ADD, set, *ret, expires_ns);
+    return 0;
+}
+
+int changes_renew(struct changes *changes, enum timed_set set, struct lease *lease, uint64_t expires_ns)
+{
+    if (lease_is_held(lease)) {
+        struct change *change = &changes->items[lease->change];
+        if (change->expires_ns < expires_ns)
+            change->expires_ns = expires_ns;
+        return 0;
+    }
+    if (reserve(changes))
+        return -ENOMEM;
+    append(changes, RENEW, set, lease, expires_ns);
+    return 0;
+}
+
+int changes_drop(struct changes *changes, enum timed_set set, struct lease *lease)
+{
+    if (reserve(changes))
+        return -ENOMEM;
+    append(changes, DROP, set, lease, 0);
+    changes->n_drops[set]++;
+    return 0;
+}
+
+static int sweep(struct changes *changes, enum timed_set set, uint64_t now_ns)
+{
+    for (size_t left = changes->n + SWEEP_MAX; left > 0; left--) {
+        struct lease *lease = leases_soonest(changes->sets[set]);
+        if (!lease || lease->expires_ns > now_ns + SWEEP_NS)
+            break;
+        if (lease->expires_ns + DOUBT_NS < now_ns)
+            leases_remove(changes->sets[set], lease);
+        else if (changes_drop(changes, set, lease))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+int changes_make_room(struct changes *changes, uint64_t now_ns)
+{
+    for (enum timed_set set = 0; set < N_TIMED_SETS; set++) {
+        if (sweep(changes, set, now_ns))
+            return -ENOMEM;
+        while (leases_count(changes->sets[set]) - changes->n_drops[set] > changes->max) {
+            struct lease *lease = leases_soonest(changes->sets[set]);
+            if (!lease)
+                return -ENOSPC;
+            if (changes_drop(changes, set, lease))
+                return -ENOMEM;
+            changes->n_evictions++;
+        }
+    }
+    return 0;
+}
+
+static struct element element_of(const struct lease *lease)
+{
+    return (struct element){.key = lease->addr.bytes, .size = ip_size(lease->addr.family)};
+}
+
+static void put_lease(struct elements *elements, const struct lease *lease, uint64_t expires_ns, uint64_t now_ns)
+{
+    char comment[COMMENT_MAX + 1];
+    struct element element = element_of(lease);
+    names_text(&lease->names, comment, sizeof(comment));
+    element.comment = comment;
+    element.timeout_ms = expires_ns > now_ns ? (expires_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS : 1;
+    elements_put(elements, &element);
+}
+
+/* Three runs. Deleting what is missing fails the whole transaction, and before Linux 6.12 adding what is there does not
+ * prolong it; "add, delete, add" is right in every case, and also replaces the comment. */
+static void encode_set(const struct changes *changes, enum timed_set set, struct batch *batch, uint64_t now_ns)
+{
+    const struct change *end = changes->items + changes->n;
+    struct elements elements = {.batch = batch, .type = NFT_MSG_NEWSETELEM, .set = set_names[set]};
+    for (const struct change *change = changes->items; change < end; change++) {
+        bool certain = change->kind == DROP && change->lease->expires_ns > now_ns + DOUBT_NS;
+        struct element element = element_of(change->lease);
+        if (change->set == set && change->kind != ADD && !certain)
+            elements_put(&elements, &element);
+    }
+    elements_end(&elements);
+    elements.type = NFT_MSG_DELSETELEM;
+    for (const struct change *change = changes->items; change < end; change++) {
+        struct element element = element_of(change->lease);
+        if (change->set == set && change->kind != ADD)
+            elements_put(&elements, &element);
+    }
+    elements_end(&elements);
+    elements.type = NFT_MSG_NEWSETELEM;
+    for (const struct change *change = changes->items; change < end; change++)
+        if (change->set == set && change->kind != DROP)
+            put_lease(&elements, change->lease, change->expires_ns, now_ns);
+    elements_end(&elements);
+}
+
+void changes_encode(const struct changes *changes, struct batch *batch, uint64_t now_ns)
+{
+    for (enum timed_set set = 0; set < N_TIMED_SETS; set++)
+        encode_set(changes, set, batch, now_ns);
+}
+
+void changes_encode_all(const struct changes *changes, struct batch *batch, uint64_t now_ns)
+{
+    for (enum timed_set set = 0; set < N_TIMED_SETS; set++) {
+        struct elements elements = {.batch = batch, .type = NFT_MSG_NEWSETELEM, .set = set_names[set]};
+        size_t cursor = 0;
+        for (struct lease *lease; (lease = leases_next(changes->sets[set], &cursor));)
+            if (lease->expires_ns > now_ns)
+                put_lease(&elements, lease, lease->expires_ns, now_ns);
+        elements_end(&elements);
+    }
+}
+
+static void reset(struct changes *changes)
+{
+    changes->n = 0;
+    changes->n_evictions = 0;
+    for (size_t i = 0; i < N_TIMED_SETS; i++)
+        changes->n_drops[i] = 0;
+}
+
+void changes_commit(struct changes *changes)
+{
+    for (size_t i = 0; i < changes->n; i++) {
+        struct change *change = &changes->items[i];
+        struct leases *leases = changes->sets[change->set];
+        if (change->kind == DROP) {
+            leases_remove(leases, change->lease);
+            continue;
+        }
+        names_drop_denied(&change->lease->names);
+        leases_release(leases, change->lease, change->expires_ns);
+    }
+    changes->evicted += changes->n_evictions;
+    reset(changes);
+}
+
+void changes_roll_back(struct changes *changes)
+{
+    for (size_t i = 0; i < changes->n; i++) {
+        struct change *change = &changes->items[i];
+        struct leases *leases = changes->sets[change->set];
+        if (change->kind == ADD) {
+            leases_remove(leases, change->lease);
+            continue;
+        }
+        names_unmark(&change->lease->names);
+        leases_release(leases, change->lease, change->lease->expires_ns);
+    }
+    reset(changes);
+}

@@ -1,0 +1,52 @@
+/* What one transaction does to the kernel's timeout sets and, once the kernel took it, to their mirrors.
+ *
+ * Collect changes, encode them, send; then either commit or roll back. In between the leases concerned are held. */
+#ifndef NFT_CHANGES_H
+#define NFT_CHANGES_H
+
+#include "nft/batch.h"
+#include "nft/leases.h"
+
+enum timed_set { ALLOW_V4, ALLOW_V6, REVOKED_V4, REVOKED_V6, N_TIMED_SETS };
+
+struct changes;
+
+/* `max`: leases per set. */
+int changes_new(uint32_t max, uint64_t seed, struct changes **ret);
+void changes_free(struct changes *changes);
+struct leases *changes_leases(const struct changes *changes, enum timed_set set);
+/* Leases that made room for others so far. */
+uint64_t changes_evicted(const struct changes *changes);
+/* How many leases the transaction is about. */
+size_t changes_count(const struct changes *changes);
+
+/* Puts an address into a set: `*ret` is its new lease, without names. It must have none. 0 or -ENOMEM. */
+int changes_add(struct changes *changes, enum timed_set set, const struct ip_addr *addr, uint64_t expires_ns,
+                struct lease **ret);
+/* Writes a lease anew, with its names as the comment. One that is part of the transaction already is prolonged, when
+ * `expires_ns` is later. 0 or -ENOMEM. */
+int changes_renew(struct changes *changes, enum timed_set set, struct lease *lease, uint64_t expires_ns);
+/* Takes a lease out that is not part of the transaction yet. 0 or -ENOMEM. */
+int changes_drop(struct changes *changes, enum timed_set set, struct lease *lease);
+/* Drops leases that are about to end, and those that end first from sets that would be too full. 0, -ENOMEM, or -ENOSPC
+ * when the additions of this transaction alone are too many. */
+int changes_make_room(struct changes *changes, uint64_t now_ns);
+
+void changes_encode(const struct changes *changes, struct batch *batch, uint64_t now_ns);
+/* Adds every lease to sets that are new and empty. */
+void changes_encode_all(const struct changes *changes, struct batch *batch, uint64_t now_ns);
+
+void changes_commit(struct changes *changes);
+void changes_roll_back(struct changes *changes);
+
+static inline enum timed_set allow_set(uint8_t family)
+{
+    return family == AF_INET ? ALLOW_V4 : ALLOW_V6;
+}
+
+static inline enum timed_set revoked_set(uint8_t family)
+{
+    return family == AF_INET ? REVOKED_V4 : REVOKED_V6;
+}
+
+#endif

@@ -1,0 +1,189 @@
+#include "nft/conn.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <string.h>
+
+#define SEND_OVERHEAD 32 /* what the kernel wants free in the send buffer beside the message */
+
+struct conn {
+    struct mnl_socket *socket;
+    uint32_t seq;        /* of the newest message sent */
+    uint32_t generation; /* of the rule set after our newest transaction, if nobody else changes it */
+    size_t send_room;
+    /* Below 32 KiB the kernel's larger answers are cut. */
+    _Alignas(struct nlmsghdr) uint8_t answer[32768];
+};
+
+/* What the kernel said about the messages of one request. */
+struct verdict {
+    uint32_t first, acked; /* sequence numbers: of the first message, of the one that is acknowledged */
+    int error;             /* the first one, negative */
+    bool is_acked;
+    struct why *why;
+};
+
+/* The text of an extended acknowledgement (NETLINK_EXT_ACK), or NULL. */
+static const char *explanation(const struct nlmsghdr *nlh)
+{
+    const struct nlmsgerr *error = mnl_nlmsg_get_payload(nlh);
+    if (!(nlh->nlmsg_flags & NLM_F_ACK_TLVS))
+        return NULL;
+    size_t at = sizeof(*error);
+    if (!(nlh->nlmsg_flags & NLM_F_CAPPED))
+        at += NLMSG_ALIGN(error->msg.nlmsg_len - NLMSG_HDRLEN);
+    const struct nlattr *attr;
+    mnl_attr_for_each(attr, nlh, at)
+    {
+        if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_MSG && mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) >= 0)
+            return mnl_attr_get_str(attr);
+    }
+    return NULL;
+}
+
+static void read_answer(struct conn *conn, struct verdict *verdict, int len)
+{
+    const struct nlmsghdr *nlh = (const struct nlmsghdr *)conn->answer;
+    for (; mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len)) {
+        if (nlh->nlmsg_seq - verdict->first > conn->seq - verdict->first)
+            continue; /* an answer to an earlier request */
+        if (nlh->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN)) {
+            const struct nlattr *attr;
+            mnl_attr_for_each(attr, nlh, sizeof(struct nfgenmsg))
+            {
+                if (mnl_attr_get_type(attr) == NFTA_GEN_ID && mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)
+                    conn->generation = ntohl(mnl_attr_get_u32(attr));
+            }
+        }
+        if (nlh->nlmsg_type != NLMSG_ERROR || nlh->nlmsg_len < NLMSG_LENGTH(sizeof(struct nlmsgerr)))
+            continue;
+        const struct nlmsgerr *error = mnl_nlmsg_get_payload(nlh);
+        verdict->is_acked |= nlh->nlmsg_seq == verdict->acked;
+        if (!error->error || verdict->error)
+            continue;
+        const char *text = explanation(nlh);
+        verdict->error = why_set(verdict->why, error->error, "nf_tables, message %u of %u: %s%s%s",
+                                 nlh->nlmsg_seq - verdict->first, conn->seq - verdict->first,
+                                 strerror(-error->error), text ? ": " : "", text ? text : "");
+    }
+}
+
+/* The kernel answers while the request is being sent, in the order of the messages, with its verdict on the whole
+ * (which bears the number of BEGIN) first: the acknowledgement asked for is the last thing to come. Being acknowledged
+ * proves nothing by itself, since the good messages of a transaction that failed are acknowledged as well. */
+static void read_verdict(struct conn *conn, struct verdict *verdict)
+{
+    while (!verdict->is_acked) {
+        ssize_t len = mnl_socket_recvfrom(conn->socket, conn->answer, sizeof(conn->answer));
+        if (len > 0)
+            read_answer(conn, verdict, (int)len);
+        else if (len < 0 && errno != EINTR && errno != ENOBUFS && errno != ENOSPC)
+            return;
+    }
+}
+
+/* Reads the generation of the rule set. -EPERM is the kernel's way to say that CAP_NET_ADMIN is missing. */
+static int ask_generation(struct conn *conn, struct why *why)
+{
+    _Alignas(struct nlmsghdr) uint8_t request[64];
+    struct nlmsghdr *nlh = mnl_nlmsg_put_header(request);
+    nlh->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN;
+    nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    nlh->nlmsg_seq = ++conn->seq;
+    struct nfgenmsg *header = mnl_nlmsg_put_extra_header(nlh, sizeof(*header));
+    header->version = NFNETLINK_V0;
+    if (mnl_socket_sendto(conn->socket, nlh, nlh->nlmsg_len) < 0)
+        return why_set(why, -errno, "cannot ask nf_tables: %s", strerror(errno));
+    struct verdict verdict = {.first = conn->seq, .acked = conn->seq, .why = why};
+    read_verdict(conn, &verdict);
+    if (verdict.error)
+        return verdict.error;
+    return verdict.is_acked ? 0 : why_set(why, -ENOBUFS, "no answer from nf_tables");
+}
+
+int conn_open(struct conn **ret, struct why *why)
+{
+    _cleanup_conn_ struct conn *conn = calloc(1, sizeof(*conn));
+    if (!conn)
+        return why_set(why, -ENOMEM, "out of memory");
+    conn->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (!conn->socket || mnl_socket_bind(conn->socket, 0, MNL_SOCKET_AUTOPID) < 0)
+        return why_set(why, -errno, "cannot open a netlink socket: %s", strerror(errno));
+    /* Errors without a copy of the message, but with the kernel's words. */
+    int on = 1;
+    mnl_socket_setsockopt(conn->socket, NETLINK_CAP_ACK, &on, sizeof(on));
+    mnl_socket_setsockopt(conn->socket, NETLINK_EXT_ACK, &on, sizeof(on));
+    int error = ask_generation(conn, why);
+    if (error == -EPERM)
+        return why_set(why, error, "CAP_NET_ADMIN is missing");
+    if (error)
+        return error;
+    *ret = take_pointer(conn);
+    return 0;
+}
+
+void conn_free(struct conn *conn)
+{
+    if (!conn)
+        return;
+    if (conn->socket)
+        mnl_socket_close(conn->socket);
+    free(conn);
+}
+
+/* One transaction is one send, and that must fit the send buffer. Only the administrator of the initial user
+ * namespace may exceed net.core.wmem_max. */
+static int make_room(struct conn *conn, size_t len, struct why *why)
+{
+    int fd = mnl_socket_get_fd(conn->socket), want = (int)len + SEND_OVERHEAD, got = 0;
+    if (len + SEND_OVERHEAD <= conn->send_room)
+        return 0;
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &want, sizeof(want)))
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &want, sizeof(want));
+    socklen_t size = sizeof(got);
+    if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &got, &size))
+        return why_set(why, -errno, "cannot size the netlink socket: %s", strerror(errno));
+    conn->send_room = (size_t)got;
+    if (len + SEND_OVERHEAD > conn->send_room)
+        return why_set(why, -EMSGSIZE, "the change takes %zu bytes, net.core.wmem_max lets a socket send %zu", len,
+                       conn->send_room);
+    return 0;
+}
+
+/* The answer was lost (the kernel had no memory for it). The generation tells, unless others write rules as well. */
+static int verdict_from_generation(struct conn *conn, struct why *why)
+{
+    uint32_t before = conn->generation;
+    if (ask_generation(conn, NULL) == 0) {
+        if (conn->generation == before + 1)
+            return 0;
+        if (conn->generation == before)
+            return why_set(why, -ENOMEM, "nf_tables refused the change without giving a reason");
+    }
+    return why_set(why, -ENOBUFS, "nf_tables: the kernel's verdict was lost");
+}
+
+int conn_commit(struct conn *conn, struct batch *batch, struct why *why)
+{
+    struct verdict verdict = {.first = conn->seq + 1, .why = why};
+    uint32_t acked;
+    struct buf *bytes = batch_bytes(batch, &acked);
+    verdict.acked = verdict.first + acked;
+    int error = make_room(conn, bytes->len, why);
+    if (error)
+        return error;
+    int left = (int)bytes->len;
+    for (struct nlmsghdr *nlh = (struct nlmsghdr *)bytes->data; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
+        nlh->nlmsg_seq = ++conn->seq;
+    if (mnl_socket_sendto(conn->socket, bytes->data, bytes->len) < 0)
+        return why_set(why, -errno, "cannot send to nf_tables: %s", strerror(errno));
+    read_verdict(conn, &verdict);
+    if (verdict.error)
+        return verdict.error;
+    if (!verdict.is_acked)
+        return verdict_from_generation(conn, why);
+    conn->generation++;
+    return 0;
+}

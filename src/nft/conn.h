@@ -1,0 +1,21 @@
+/* The netlink socket: sends a transaction and reads the kernel's verdict. Calls return when the kernel has decided. */
+#ifndef NFT_CONN_H
+#define NFT_CONN_H
+
+#include "base/cleanup.h"
+#include "base/why.h"
+#include "nft/batch.h"
+
+struct conn;
+
+/* 0; -EPERM without CAP_NET_ADMIN over this network namespace; -errno. */
+int conn_open(struct conn **ret, struct why *why);
+void conn_free(struct conn *conn);
+/* Sends a transaction that batch_end() closed. 0 when the kernel took all of it, else -errno and nothing is changed.
+ * -ENOBUFS: the verdict was lost, and whether the kernel changed could not be told either. */
+int conn_commit(struct conn *conn, struct batch *batch, struct why *why);
+
+DEFINE_CLEANUP(struct conn, conn_cleanup, conn_free);
+#define _cleanup_conn_ _cleanup_(conn_cleanup)
+
+#endif

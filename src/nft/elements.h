@@ -1,0 +1,36 @@
+/* Elements of sets: messages that add or delete any number of them, split before they grow too large. */
+#ifndef NFT_ELEMENTS_H
+#define NFT_ELEMENTS_H
+
+#include "base/ip.h"
+#include "nft/batch.h"
+
+struct element {
+    const void *key; /* network byte order */
+    size_t size;
+    uint32_t flags;      /* NFT_SET_ELEM_* */
+    uint64_t timeout_ms; /* 0: none */
+    const char *comment; /* at most COMMENT_MAX octets without a NUL; NULL: none */
+};
+
+/* What nft(8) shows; its length is one octet and counts the NUL, and nft takes 128 from people but shows any. */
+#define COMMENT_MAX 253
+
+/* A run of elements of one set. Opens a message when the first element comes. */
+struct elements {
+    struct batch *batch;
+    uint16_t type; /* NFT_MSG_NEWSETELEM or NFT_MSG_DELSETELEM */
+    const char *set;
+    uint32_t set_id; /* of an anonymous set, else 0 */
+    struct nlmsghdr *nlh;
+    struct nlattr *list;
+};
+
+void elements_put(struct elements *elements, const struct element *element);
+/* Closes the run; no other message may be built between the first elements_put() and this. */
+void elements_end(struct elements *elements);
+
+/* Adds ranges to an interval set. They are disjoint, ascending and not adjacent. */
+void elements_put_ranges(struct batch *batch, const char *set, const struct ip_range *ranges, size_t n);
+
+#endif

@@ -1,0 +1,49 @@
+/* Rules, expression by expression. A rule is one message: rule_begin(), any number of matches (all must hold), one
+ * verdict, which closes it. Nothing here can fail; see batch_end(). Matches of addresses and ports name what they need
+ * (family, protocol) themselves, so that a rule means what it says in an inet table. */
+#ifndef NFT_EXPR_H
+#define NFT_EXPR_H
+
+#include "base/ip.h"
+#include "nft/batch.h"
+
+#include <linux/netfilter/nf_tables.h>
+
+struct rule {
+    struct batch *batch;
+    struct nlmsghdr *nlh;
+    struct nlattr *expressions;
+};
+
+/* Which address of a packet a match looks at. */
+enum packet_end { PACKET_SOURCE, PACKET_DESTINATION };
+
+struct rule rule_begin(struct batch *batch, const char *chain);
+
+/* Matches. `op` is NFT_CMP_EQ or NFT_CMP_NEQ. */
+void match_mark(struct rule *rule, enum nft_cmp_ops op, uint32_t mark);
+/* A socket of a process sends this, not the kernel itself. */
+void match_has_user(struct rule *rule);
+void match_family(struct rule *rule, uint8_t family);
+void match_protocol(struct rule *rule, uint8_t protocol);
+/* `set_id`: an anonymous set of this transaction, see anonymous_set(). */
+void match_protocol_in(struct rule *rule, uint32_t set_id);
+void match_destination_port(struct rule *rule, uint16_t port);
+void match_destination_port_in(struct rule *rule, uint32_t set_id);
+void match_icmpv6_type_in(struct rule *rule, uint32_t set_id);
+void match_destination(struct rule *rule, const struct ip_addr *addr);
+void match_destination_in(struct rule *rule, uint8_t family, const char *set);
+/* Whether the address belongs to this host. */
+void match_local(struct rule *rule, enum packet_end end, enum nft_cmp_ops op);
+/* Any of these NF_CT_STATE_BIT()s, any but this one. */
+void match_ct_state(struct rule *rule, uint32_t states);
+void match_ct_other_state(struct rule *rule, uint32_t state);
+void match_ct_reply(struct rule *rule);
+
+/* Verdicts. `chain` is for jump and goto only. */
+void verdict(struct rule *rule, int32_t code, const char *chain);
+void verdict_tcp_reset(struct rule *rule);
+void verdict_prohibited(struct rule *rule);
+void verdict_redirect(struct rule *rule, uint16_t port);
+
+#endif

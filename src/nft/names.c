@@ -1,0 +1,188 @@
+#include "nft/names.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Packed, since records follow one another without gaps. */
+struct record {
+    uint64_t expires_ns;
+    uint8_t denied;
+    uint8_t len;
+    uint8_t wire[];
+} __attribute__((packed));
+
+static struct record *record_at(const struct names *names, size_t at)
+{
+    return at < names->len ? (struct record *)(names->bytes + at) : NULL;
+}
+
+static size_t record_size(size_t name_len)
+{
+    return sizeof(struct record) + name_len;
+}
+
+#define FOR_EACH_RECORD(record, names)                                                                                 \
+    for (size_t at_ = 0; (record = record_at(names, at_)); at_ += record_size(record->len))
+
+void names_done(struct names *names)
+{
+    free(names->bytes);
+    *names = (struct names){0};
+}
+
+void names_clear(struct names *names)
+{
+    names->len = 0;
+}
+
+static void remove_record(struct names *names, struct record *record)
+{
+    size_t size = record_size(record->len);
+    uint8_t *start = (uint8_t *)record, *end = names->bytes + names->len;
+    memmove(start, start + size, (size_t)(end - start) - size);
+    names->len = (uint16_t)(names->len - size);
+}
+
+static void forget_soonest(struct names *names)
+{
+    struct record *record, *soonest = NULL;
+    FOR_EACH_RECORD(record, names)
+    {
+        if (!soonest || record->expires_ns < soonest->expires_ns)
+            soonest = record;
+    }
+    if (soonest)
+        remove_record(names, soonest);
+}
+
+static int reserve(struct names *names, size_t len)
+{
+    size_t cap = names->cap ? names->cap : 64;
+    while (cap < len)
+        cap *= 2;
+    if (cap == names->cap)
+        return 0;
+    uint8_t *bytes = realloc(names->bytes, cap);
+    if (!bytes)
+        return -ENOMEM;
+    names->bytes = bytes;
+    names->cap = (uint16_t)cap;
+    return 0;
+}
+
+int names_add(struct names *names, const uint8_t *wire, size_t len, uint64_t expires_ns)
+{
+    struct record *record;
+    FOR_EACH_RECORD(record, names)
+    {
+        if (record->len != len || memcmp(record->wire, wire, len) != 0)
+            continue;
+        if (record->expires_ns < expires_ns)
+            record->expires_ns = expires_ns;
+        return 0;
+    }
+    while (names->len + record_size(len) > NAMES_MAX_BYTES)
+        forget_soonest(names);
+    if (reserve(names, names->len + record_size(len)))
+        return -ENOMEM;
+    record = (struct record *)(names->bytes + names->len);
+    *record = (struct record){.expires_ns = expires_ns, .len = (uint8_t)len};
+    memcpy(record->wire, wire, len);
+    names->len = (uint16_t)(names->len + record_size(len));
+    return 1;
+}
+
+int names_copy(const struct names *names, struct names *ret)
+{
+    if (reserve(ret, names->len))
+        return -ENOMEM;
+    if (names->len)
+        memcpy(ret->bytes, names->bytes, names->len);
+    ret->len = names->len;
+    return 0;
+}
+
+uint64_t names_mark_denied(struct names *names, uint64_t now_ns, names_allowed *allowed, void *ctx, bool *ret_any)
+{
+    uint64_t until = 0;
+    bool any = false;
+    struct record *record;
+    FOR_EACH_RECORD(record, names)
+    {
+        record->denied = !allowed(ctx, record->wire, record->len);
+        any |= record->denied;
+        if (!record->denied && record->expires_ns > now_ns && record->expires_ns > until)
+            until = record->expires_ns;
+    }
+    *ret_any = any;
+    return until;
+}
+
+void names_drop_ended(struct names *names, uint64_t now_ns)
+{
+    for (size_t at = 0; at < names->len;) {
+        struct record *record = record_at(names, at);
+        if (record->expires_ns <= now_ns)
+            remove_record(names, record);
+        else
+            at += record_size(record->len);
+    }
+}
+
+void names_drop_denied(struct names *names)
+{
+    for (size_t at = 0; at < names->len;) {
+        struct record *record = record_at(names, at);
+        if (record->denied)
+            remove_record(names, record);
+        else
+            at += record_size(record->len);
+    }
+}
+
+void names_unmark(struct names *names)
+{
+    struct record *record;
+    FOR_EACH_RECORD(record, names)
+    record->denied = 0;
+}
+
+/* Writes the text of one name, NUL-terminated; 0 when it does not fit. */
+static size_t name_text(const uint8_t *wire, size_t len, char *out, size_t size)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < len && wire[at]; at += 1u + wire[at]) {
+        if (at && n + 1 < size)
+            out[n++] = '.';
+        for (size_t i = at + 1; i <= at + wire[at] && i < len; i++) {
+            uint8_t c = wire[i];
+            bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+            if (n + (plain ? 1 : 4) >= size)
+                return 0;
+            n += (size_t)snprintf(out + n, size - n, plain ? "%c" : "\\%03u", c);
+        }
+    }
+    if (n == 0 && size > 1)
+        out[n++] = '.';
+    out[n] = '\0';
+    return n;
+}
+
+void names_text(const struct names *names, char *out, size_t size)
+{
+    size_t n = 0;
+    struct record *record;
+    FOR_EACH_RECORD(record, names)
+    {
+        size_t comma = n ? 1 : 0;
+        if (record->denied || n + comma + 1 >= size)
+            continue;
+        size_t len = name_text(record->wire, record->len, out + n + comma, size - n - comma);
+        if (len && comma)
+            out[n] = ',';
+        n += len ? len + comma : 0;
+    }
+    out[n] = '\0';
+}

@@ -1,0 +1,268 @@
+#include "nft/nft.h"
+
+#include "base/ip_ranges.h"
+#include "base/loop.h"
+#include "nft/changes.h"
+#include "nft/conn.h"
+#include "nft/plan.h"
+#include "nft/revoke.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define LEASE_EXTRA_S 60
+#define LEASE_MIN_S 60
+#define LEASE_MAX_S 360
+/* A lease this much shorter than a new one is not written anew: popular names are asked far more often. */
+#define LEASE_TOLERANCE_S 5
+/* The tolerance, and what changes.c sweeps before its time. */
+#define LEASE_MARGIN_S 8
+
+struct nft {
+    const struct nft_settings *settings;
+    struct conn *conn;
+    struct batch *batch; /* for learning, whose transactions are small */
+    struct changes *changes;
+    struct nft_policy policy; /* in force; its ranges are ours */
+};
+
+static void policy_done(struct nft_policy *policy)
+{
+    ip_ranges_done(&policy->always_deny);
+    ip_ranges_done(&policy->always_allow);
+    ip_ranges_done(&policy->deny);
+    ip_ranges_done(&policy->allow);
+}
+
+/* One array for both families, as ip_ranges_done() wants it. */
+static int copy_ranges(const struct ip_ranges *ranges, struct ip_ranges *ret)
+{
+    size_t n = ranges->n_v4 + ranges->n_v6;
+    if (!n)
+        return 0;
+    struct ip_range *copy = calloc(n, sizeof(*copy));
+    if (!copy)
+        return -ENOMEM;
+    if (ranges->n_v4)
+        memcpy(copy, ranges->v4, ranges->n_v4 * sizeof(*copy));
+    if (ranges->n_v6)
+        memcpy(copy + ranges->n_v4, ranges->v6, ranges->n_v6 * sizeof(*copy));
+    *ret = (struct ip_ranges){
+        .v4 = copy, .v6 = copy + ranges->n_v4, .n_v4 = ranges->n_v4, .n_v6 = ranges->n_v6};
+    return 0;
+}
+
+static int policy_copy(const struct nft_policy *policy, struct nft_policy *ret)
+{
+    struct nft_policy copy = {.default_allow = policy->default_allow};
+    if (copy_ranges(&policy->always_deny, &copy.always_deny) ||
+        copy_ranges(&policy->always_allow, &copy.always_allow) || copy_ranges(&policy->deny, &copy.deny) ||
+        copy_ranges(&policy->allow, &copy.allow)) {
+        policy_done(&copy);
+        return -ENOMEM;
+    }
+    *ret = copy;
+    return 0;
+}
+
+void nft_free(struct nft *nft)
+{
+    if (!nft)
+        return;
+    policy_done(&nft->policy);
+    changes_free(nft->changes);
+    batch_free(nft->batch);
+    conn_free(nft->conn);
+    free(nft);
+}
+
+DEFINE_CLEANUP(struct nft, nft_cleanup, nft_free);
+
+int nft_open(const struct nft_settings *settings, struct nft **ret, struct why *why)
+{
+    assert(settings->mark);
+    if (settings->n_upstreams > NFT_UPSTREAMS_MAX)
+        return why_set(why, -E2BIG, "more than %d upstreams", NFT_UPSTREAMS_MAX);
+    uint64_t seed;
+    if (getrandom(&seed, sizeof(seed), 0) < 0)
+        return why_set(why, -errno, "no random numbers: %s", strerror(errno));
+    _cleanup_(nft_cleanup) struct nft *nft = calloc(1, sizeof(*nft));
+    if (!nft || batch_new(&nft->batch) || changes_new(settings->max_addresses, seed, &nft->changes))
+        return why_set(why, -ENOMEM, "out of memory");
+    nft->settings = settings;
+    int error = conn_open(&nft->conn, why);
+    if (error)
+        return error;
+    *ret = take_pointer(nft);
+    return 0;
+}
+
+/* Closes the transaction, sends it and waits for the verdict. */
+static int commit(struct conn *conn, struct batch *batch, struct why *why)
+{
+    if (batch_end(batch))
+        return why_set(why, -ENOMEM, "out of memory");
+    return conn_commit(conn, batch, why);
+}
+
+int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why)
+{
+    _cleanup_batch_ struct batch *batch = NULL;
+    struct nft_policy copy;
+    if (batch_new(&batch))
+        return why_set(why, -ENOMEM, "out of memory");
+    if (policy_copy(policy, &copy))
+        return why_set(why, -ENOMEM, "out of memory");
+    batch_begin(batch);
+    plan_install(batch, nft->settings, policy);
+    if (nft->settings->filter)
+        changes_encode_all(nft->changes, batch, clock_monotonic_ns());
+    int error = commit(nft->conn, batch, why);
+    if (error) {
+        policy_done(&copy);
+        return error;
+    }
+    policy_done(&nft->policy);
+    nft->policy = copy;
+    return 0;
+}
+
+/* Sends what was collected in `changes` together with what is in `batch`, and follows the kernel's verdict. */
+static int commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, struct why *why)
+{
+    changes_encode(nft->changes, batch, now_ns);
+    int error = commit(nft->conn, batch, why);
+    if (error)
+        changes_roll_back(nft->changes);
+    else
+        changes_commit(nft->changes);
+    return error;
+}
+
+int nft_apply(struct nft *nft, const struct nft_policy *policy,
+              bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why)
+{
+    if (!nft->settings->filter)
+        return 0;
+    _cleanup_batch_ struct batch *batch = NULL;
+    struct nft_policy copy;
+    if (batch_new(&batch) || policy_copy(policy, &copy))
+        return why_set(why, -ENOMEM, "out of memory");
+    uint64_t now_ns = clock_monotonic_ns();
+    int error = revoke_denied(nft->changes, policy, still_allowed, ctx, now_ns);
+    if (!error)
+        error = changes_make_room(nft->changes, now_ns);
+    if (error) {
+        changes_roll_back(nft->changes);
+        why_set(why, error, "cannot revoke addresses: %s", strerror(-error));
+    } else {
+        batch_begin(batch);
+        plan_policy(batch, &nft->policy, policy);
+        error = commit_changes(nft, batch, now_ns, why);
+    }
+    policy_done(error ? &copy : &nft->policy);
+    if (!error)
+        nft->policy = copy;
+    return error;
+}
+
+uint32_t nft_lease_seconds(uint32_t ttl)
+{
+    if (ttl > LEASE_MAX_S - LEASE_EXTRA_S)
+        return LEASE_MAX_S;
+    return ttl + LEASE_EXTRA_S < LEASE_MIN_S ? LEASE_MIN_S : ttl + LEASE_EXTRA_S;
+}
+
+uint32_t nft_hold_seconds(uint32_t ttl)
+{
+    return nft_lease_seconds(ttl) - LEASE_MARGIN_S;
+}
+
+/* Whether what is left of a lease will do for another answer. */
+static bool will_do(const struct lease *lease, uint64_t until)
+{
+    return !lease_is_held(lease) && lease->expires_ns + LEASE_TOLERANCE_S * NS_PER_S >= until;
+}
+
+static int learn_one(struct changes *changes, const struct nft_learned *learned, uint64_t now_ns)
+{
+    enum timed_set set = allow_set(learned->addr.family), revoked_in = revoked_set(learned->addr.family);
+    uint64_t until = now_ns + nft_lease_seconds(learned->ttl) * NS_PER_S;
+    struct lease *lease = leases_find(changes_leases(changes, set), &learned->addr);
+    if (lease)
+        names_drop_ended(&lease->names, now_ns);
+    else if (changes_add(changes, set, &learned->addr, until, &lease))
+        return -ENOMEM;
+    int added = names_add(&lease->names, learned->name, learned->name_len, until);
+    if (added < 0)
+        return added;
+    if (added || !will_do(lease, until)) {
+        int error = changes_renew(changes, set, lease, until > lease->expires_ns ? until : lease->expires_ns);
+        if (error)
+            return error;
+    }
+    struct lease *revoked = leases_find(changes_leases(changes, revoked_in), &learned->addr);
+    return revoked && !lease_is_held(revoked) ? changes_drop(changes, revoked_in, revoked) : 0;
+}
+
+static int learn(struct nft *nft, const struct nft_learned *learned, size_t n, uint64_t now_ns)
+{
+    int error = 0;
+    for (size_t i = 0; i < n && !error; i++)
+        error = learn_one(nft->changes, &learned[i], now_ns);
+    if (!error && !changes_count(nft->changes))
+        return 0;
+    if (!error)
+        error = changes_make_room(nft->changes, now_ns);
+    if (error) {
+        changes_roll_back(nft->changes);
+        return error;
+    }
+    batch_begin(nft->batch);
+    return commit_changes(nft, nft->batch, now_ns, NULL);
+}
+
+int nft_learn(struct nft *nft, const struct nft_learned *learned, size_t n, uint64_t now_ns)
+{
+    if (!nft->settings->filter)
+        return 0;
+    int error = learn(nft, learned, n, now_ns);
+    /* Full by the kernel's count, which has ended elements in it that it did not get to collect: start over with sets
+     * that hold what the mirror holds. */
+    if (error == -ENFILE && nft_install(nft, &nft->policy, NULL) == 0)
+        error = learn(nft, learned, n, now_ns);
+    return error;
+}
+
+uint64_t nft_evicted(const struct nft *nft)
+{
+    return changes_evicted(nft->changes);
+}
+
+/* One transaction on a socket of its own. */
+static int commit_once(void (*plan)(struct batch *batch), struct why *why)
+{
+    _cleanup_conn_ struct conn *conn = NULL;
+    _cleanup_batch_ struct batch *batch = NULL;
+    int error = conn_open(&conn, why);
+    if (error)
+        return error;
+    if (batch_new(&batch))
+        return why_set(why, -ENOMEM, "out of memory");
+    batch_begin(batch);
+    plan(batch);
+    return commit(conn, batch, why);
+}
+
+int nft_remove(struct why *why)
+{
+    return commit_once(plan_remove, why);
+}
+
+int nft_close_if_absent(struct why *why)
+{
+    int error = commit_once(plan_closed, why);
+    return error == -EEXIST ? 0 : error;
+}

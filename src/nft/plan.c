@@ -1,0 +1,110 @@
+#include "nft/plan.h"
+
+#include "nft/chains.h"
+#include "nft/elements.h"
+#include "nft/sets.h"
+
+#include <linux/netfilter/nf_tables.h>
+#include <string.h>
+
+/* The sets that hold a policy's addresses. */
+static const struct {
+    const char *stem;
+    size_t offset; /* of the ranges in struct nft_policy */
+} policy_sets[] = {
+    {"always_deny", offsetof(struct nft_policy, always_deny)},
+    {"always_allow", offsetof(struct nft_policy, always_allow)},
+    {"deny", offsetof(struct nft_policy, deny)},
+    {"allow", offsetof(struct nft_policy, allow)},
+};
+
+#define N_POLICY_SETS (sizeof(policy_sets) / sizeof(policy_sets[0]))
+
+static const struct ip_ranges *ranges_of(const struct nft_policy *policy, size_t i)
+{
+    return (const struct ip_ranges *)((const char *)policy + policy_sets[i].offset);
+}
+
+void plan_remove(struct batch *batch)
+{
+    batch_message(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE); /* deleting what is not there would be an error */
+    batch_message(batch, NFT_MSG_DELTABLE, 0);
+}
+
+static void set_pair(struct batch *batch, const char *stem, uint32_t flags, uint32_t size)
+{
+    set_of_addresses(batch, stem, AF_INET, flags, size);
+    set_of_addresses(batch, stem, AF_INET6, flags, size);
+}
+
+static void put_ranges(struct batch *batch, const char *stem, const struct ip_ranges *ranges)
+{
+    char name[SET_NAME_MAX];
+    elements_put_ranges(batch, set_name(stem, AF_INET, name), ranges->v4, ranges->n_v4);
+    elements_put_ranges(batch, set_name(stem, AF_INET6, name), ranges->v6, ranges->n_v6);
+}
+
+static void put_exempt(struct batch *batch, const struct nft_settings *settings, uint8_t family)
+{
+    char name[SET_NAME_MAX];
+    struct elements elements = {
+        .batch = batch, .type = NFT_MSG_NEWSETELEM, .set = set_name("exempt", family, name)};
+    for (size_t i = 0; i < settings->n_exempt; i++)
+        if (settings->exempt[i].family == family)
+            elements_put(&elements,
+                         &(struct element){.key = settings->exempt[i].bytes, .size = ip_size(family)});
+    elements_end(&elements);
+}
+
+void plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy)
+{
+    plan_remove(batch);
+    batch_message(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+    if (settings->n_exempt) {
+        set_pair(batch, "exempt", 0, 0);
+        put_exempt(batch, settings, AF_INET);
+        put_exempt(batch, settings, AF_INET6);
+    }
+    chain_dns(batch, settings);
+    if (!settings->filter)
+        return;
+    for (size_t i = 0; i < N_POLICY_SETS; i++) {
+        set_pair(batch, policy_sets[i].stem, NFT_SET_INTERVAL, 0);
+        put_ranges(batch, policy_sets[i].stem, ranges_of(policy, i));
+    }
+    if (settings->doh_blocklist.n_v4 || settings->doh_blocklist.n_v6) {
+        set_pair(batch, "doh_block", NFT_SET_INTERVAL, 0);
+        put_ranges(batch, "doh_block", &settings->doh_blocklist);
+    }
+    set_pair(batch, "dyn_allow", NFT_SET_TIMEOUT, settings->max_addresses);
+    set_pair(batch, "revoked", NFT_SET_TIMEOUT, settings->max_addresses);
+    chain_egress(batch, settings, policy->default_allow);
+}
+
+static void replace_ranges(struct batch *batch, const char *stem, uint8_t family, const struct ip_range *before,
+                           size_t n_before, const struct ip_range *after, size_t n_after)
+{
+    if (n_before == n_after && (!n_after || memcmp(before, after, n_after * sizeof(*after)) == 0))
+        return;
+    char name[SET_NAME_MAX];
+    set_name(stem, family, name);
+    struct nlmsghdr *nlh = batch_message(batch, NFT_MSG_DELSETELEM, 0); /* without a list: all elements */
+    mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, name);
+    elements_put_ranges(batch, name, after, n_after);
+}
+
+void plan_policy(struct batch *batch, const struct nft_policy *before, const struct nft_policy *after)
+{
+    for (size_t i = 0; i < N_POLICY_SETS; i++) {
+        const struct ip_ranges *old = ranges_of(before, i), *new = ranges_of(after, i);
+        replace_ranges(batch, policy_sets[i].stem, AF_INET, old->v4, old->n_v4, new->v4, new->n_v4);
+        replace_ranges(batch, policy_sets[i].stem, AF_INET6, old->v6, old->n_v6, new->v6, new->n_v6);
+    }
+    chain_set_default(batch, after->default_allow);
+}
+
+void plan_closed(struct batch *batch)
+{
+    batch_message(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
+    chain_egress_closed(batch);
+}

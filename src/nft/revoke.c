@@ -1,0 +1,95 @@
+#include "nft/revoke.h"
+
+#include "base/ip_ranges.h"
+#include "base/loop.h"
+
+#include <errno.h>
+
+/* Longer than what keeps a silent TCP connection alive in most programs; every packet on it meets a reset. */
+#define REVOKED_NS (600 * NS_PER_S)
+
+struct revocation {
+    struct changes *changes;
+    const struct nft_policy *policy;
+    names_allowed *allowed;
+    void *ctx;
+    uint64_t now_ns;
+};
+
+/* The policy allows the address itself, whatever names led to it. */
+static bool allowed_by_address(const struct nft_policy *policy, const struct ip_addr *addr)
+{
+    return ip_ranges_contain(&policy->always_allow, addr) || ip_ranges_contain(&policy->allow, addr);
+}
+
+static int refuse(struct revocation *revocation, const struct lease *lease)
+{
+    struct changes *changes = revocation->changes;
+    enum timed_set set = revoked_set(lease->addr.family);
+    struct lease *revoked = leases_find(changes_leases(changes, set), &lease->addr);
+    uint64_t until = revocation->now_ns + REVOKED_NS;
+    if (revoked)
+        return changes_renew(changes, set, revoked, until);
+    if (changes_add(changes, set, &lease->addr, until, &revoked) || names_copy(&lease->names, &revoked->names))
+        return -ENOMEM;
+    names_unmark(&revoked->names);
+    return 0;
+}
+
+static int judge_learned(struct revocation *revocation, enum timed_set set, struct lease *lease)
+{
+    bool any_denied;
+    uint64_t until = names_mark_denied(&lease->names, revocation->now_ns, revocation->allowed, revocation->ctx,
+                                       &any_denied);
+    if (!any_denied)
+        return 0;
+    if (until)
+        return changes_renew(revocation->changes, set, lease,
+                             until < lease->expires_ns ? until : lease->expires_ns);
+    if (!allowed_by_address(revocation->policy, &lease->addr)) {
+        int error = refuse(revocation, lease);
+        if (error)
+            return error;
+    }
+    return changes_drop(revocation->changes, set, lease);
+}
+
+static int judge_revoked(struct revocation *revocation, enum timed_set set, struct lease *lease)
+{
+    /* Until when a name held is of no interest here, hence 0. */
+    bool any_denied;
+    bool any_allowed =
+        names_mark_denied(&lease->names, 0, revocation->allowed, revocation->ctx, &any_denied) != 0;
+    names_unmark(&lease->names);
+    if (any_allowed || allowed_by_address(revocation->policy, &lease->addr))
+        return changes_drop(revocation->changes, set, lease);
+    return 0;
+}
+
+static int for_each_lease(struct revocation *revocation, enum timed_set set,
+                          int (*judge)(struct revocation *, enum timed_set, struct lease *))
+{
+    size_t cursor = 0;
+    for (struct lease *lease; (lease = leases_next(changes_leases(revocation->changes, set), &cursor));) {
+        int error = judge(revocation, set, lease);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+int revoke_denied(struct changes *changes, const struct nft_policy *policy, names_allowed *allowed, void *ctx,
+                  uint64_t now_ns)
+{
+    struct revocation revocation = {
+        .changes = changes, .policy = policy, .allowed = allowed, .ctx = ctx, .now_ns = now_ns};
+    /* Those revoked earlier first: the second walk adds to the same sets. */
+    int error = for_each_lease(&revocation, REVOKED_V4, judge_revoked);
+    if (!error)
+        error = for_each_lease(&revocation, REVOKED_V6, judge_revoked);
+    if (!error)
+        error = for_each_lease(&revocation, ALLOW_V4, judge_learned);
+    if (!error)
+        error = for_each_lease(&revocation, ALLOW_V6, judge_learned);
+    return error;
+}

@@ -1,0 +1,125 @@
+#include "sources.h"
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "dns/resolv_conf.h"
+#include "policy/policy_json.h"
+#include "policy/rule_file.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define POLICY_FILE_MAX (64u << 20)
+#define RESOLV_CONF_MAX (1u << 20)
+#define RESOLV_CONF "/etc/resolv.conf"
+
+void always_done(struct always *always)
+{
+    policy_unref(always->deny);
+    policy_unref(always->allow);
+    policy_unref(always->log_skip);
+    *always = (struct always){0};
+}
+
+int always_read(const struct config *config, struct always *ret, struct why *why)
+{
+    struct always always = {0};
+    int error = rule_file_load(config->rules_dir, "deny.always", ACTION_DENY, false, &always.deny, why);
+    if (!error)
+        error = rule_file_load(config->rules_dir, "allow.always", ACTION_ALLOW, false, &always.allow, why);
+    if (!error)
+        error = rule_file_load(config->rules_dir, "log_skip.always", ACTION_ALLOW, true, &always.log_skip, why);
+    if (error) {
+        always_done(&always);
+        return error;
+    }
+    *ret = always;
+    return 0;
+}
+
+/* The policy file, if it is there and valid; else why not. -ENOENT is no reason to warn. */
+static int read_policy_file(const char *path, struct policy **ret, struct why *why)
+{
+    _cleanup_buf_ struct buf text = {0};
+    int error = file_read(path, POLICY_FILE_MAX, &text);
+    if (error)
+        return why_set(why, error, "OPENSANDBOX_EGRESS_POLICY_FILE=\"%s\": %s; using OPENSANDBOX_EGRESS_RULES", path,
+                       strerrordesc_np(-error));
+    struct why reason;
+    error = policy_from_json(text.data ? text.data : "", text.len, 0, ret, &reason);
+    if (error)
+        return why_set(why, error, "OPENSANDBOX_EGRESS_POLICY_FILE=\"%s\": %s; using OPENSANDBOX_EGRESS_RULES", path,
+                       error == -ENOMEM ? "out of memory" : reason.text);
+    return 0;
+}
+
+static int read_policy(const struct config *config, struct policy **ret, struct why *warning, struct why *why)
+{
+    if (config->policy_file) {
+        int error = read_policy_file(config->policy_file, ret, warning);
+        if (error == -ENOENT)
+            warning->text[0] = '\0';
+        if (!error || error == -ENOMEM)
+            return error;
+    }
+    const char *rules = config->rules ? config->rules : "";
+    struct why reason;
+    int error = policy_from_json(rules, strlen(rules), 0, ret, &reason);
+    if (error == -ENOMEM)
+        return why_set(why, error, "out of memory");
+    /* The whole value may be long; the reason names the place. */
+    return error ? why_set(why, error, "OPENSANDBOX_EGRESS_RULES=\"%.120s%s\": %s", rules,
+                           strlen(rules) > 120 ? "…" : "", reason.text)
+                 : 0;
+}
+
+static int read_upstreams(const struct config *config, struct sources *sources, struct why *why)
+{
+    if (config->n_upstreams) {
+        memcpy(sources->upstreams, config->upstreams, config->n_upstreams * sizeof(*config->upstreams));
+        sources->n_upstreams = config->n_upstreams;
+    } else {
+        _cleanup_buf_ struct buf text = {0};
+        int error = file_read(RESOLV_CONF, RESOLV_CONF_MAX, &text);
+        if (!error)
+            sources->n_upstreams = resolv_conf_nameservers(text.data ? text.data : "", text.len, sources->upstreams);
+        if (!sources->n_upstreams) {
+            why_set(&sources->warnings[1], 0, RESOLV_CONF " names no nameserver (%s); using 8.8.8.8:53",
+                    error ? strerrordesc_np(-error) : "no usable line");
+            sock_addr_parse("8.8.8.8:53", 53, &sources->upstreams[0]);
+            sources->n_upstreams = 1;
+        }
+    }
+    for (size_t i = 0; i < sources->n_upstreams; i++) {
+        struct ip_addr ip = sock_addr_ip(&sources->upstreams[i]), v4, v6;
+        ip_parse("127.0.0.1", &v4);
+        ip_parse("::1", &v6);
+        char text[SOCK_ADDR_TEXT_MAX];
+        if (sock_addr_port(&sources->upstreams[i]) == config->dns_port && (ip_equal(&ip, &v4) || ip_equal(&ip, &v6)))
+            return why_set(why, -EINVAL, "OPENSANDBOX_EGRESS_DNS_UPSTREAM: %s is the sidecar itself: expected another resolver",
+                           sock_addr_format(&sources->upstreams[i], text));
+    }
+    return 0;
+}
+
+int sources_read(const struct config *config, struct sources *ret, struct why *why)
+{
+    struct sources sources = {0};
+    int error = read_policy(config, &sources.policy, &sources.warnings[0], why);
+    if (!error)
+        error = always_read(config, &sources.always, why);
+    if (!error)
+        error = read_upstreams(config, &sources, why);
+    if (error) {
+        sources_done(&sources);
+        return error;
+    }
+    *ret = sources;
+    return 0;
+}
+
+void sources_done(struct sources *sources)
+{
+    policy_unref(sources->policy);
+    always_done(&sources->always);
+}

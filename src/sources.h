@@ -1,0 +1,31 @@
+/* What a start reads besides the environment: the policy, the always files, the upstreams. */
+#ifndef SOURCES_H
+#define SOURCES_H
+
+#include "config.h"
+#include "policy/policy.h"
+
+#define SOURCES_UPSTREAMS_MAX 16
+
+/* The always files. Members are NULL where there is no file. */
+struct always {
+    struct policy *deny, *allow, *log_skip;
+};
+
+struct sources {
+    struct policy *policy;
+    struct always always;
+    struct sock_addr upstreams[SOURCES_UPSTREAMS_MAX];
+    size_t n_upstreams;
+    struct why warnings[2]; /* empty text: none */
+};
+
+/* The policy file if it is valid, else OPENSANDBOX_EGRESS_RULES, else deny-all; the always files; the configured
+ * upstreams, else those of /etc/resolv.conf. 0, or -errno with `why`. Blocks on the disk. */
+int sources_read(const struct config *config, struct sources *ret, struct why *why);
+void sources_done(struct sources *sources);
+/* The always files alone. */
+int always_read(const struct config *config, struct always *ret, struct why *why);
+void always_done(struct always *always);
+
+#endif

@@ -1,0 +1,251 @@
+#include "telemetry/exporter.h"
+
+#include "base/cleanup.h"
+#include "telemetry/log_output.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#define BLOCK_BYTES (128 * 1024) /* text that is written at once, more or less */
+#define OWN_QUEUE_BYTES (64 * 1024)
+#define NAP_MIN_MS 2 /* never woken by records: see docs/architecture.md for what a wake-up costs */
+#define NAP_MAX_MS 64
+#define SLEEP_MS 1000 /* a record that rang at the wrong moment waits no longer than this */
+#define DROP_REPORT_INTERVAL_S 1
+
+static const struct log_limits file_limits = {.file_bytes = 100ull << 20, .keep = 10, .keep_days = 30};
+
+struct exporter {
+    struct log **logs; /* borrowed, but for the last: what the exporter has to say itself */
+    size_t n_logs;
+    struct log_json json;
+    struct log_outputs *outputs;
+    struct buf block;
+    uint64_t unformatted;      /* records lost here for want of memory */
+    uint64_t dropped_reported; /* of all that were dropped so far */
+    time_t next_drop_report;
+    int event_fd; /* rung by the first record after a sleep, by stop and by reopen */
+    int ended_fd; /* rung by the thread, last of all */
+    atomic_bool stop, reopen;
+    pthread_t thread;
+};
+
+static struct log *own_log(struct exporter *e)
+{
+    return e->logs[e->n_logs - 1];
+}
+
+/* The queue whose oldest record is the oldest of all, and that record; NULL when all are empty. */
+static struct log *oldest_record(struct exporter *e, struct log_record *ret)
+{
+    struct log *oldest = NULL;
+    struct log_record record;
+    for (size_t i = 0; i < e->n_logs; i++) {
+        if (!log_peek(e->logs[i], &record) || (oldest && record.time_ns >= ret->time_ns))
+            continue;
+        *ret = record;
+        oldest = e->logs[i];
+    }
+    return oldest;
+}
+
+/* Turns records into text until the block is full; false when the queues were empty before that. */
+static bool fill_block(struct exporter *e)
+{
+    while (e->block.len < BLOCK_BYTES) {
+        struct log_record record;
+        struct log *log = oldest_record(e, &record);
+        if (!log)
+            return false;
+        size_t before = e->block.len;
+        log_json_line(&e->json, record, &e->block);
+        if (e->block.failed) {
+            e->block.len = before;
+            e->block.failed = false;
+            e->unformatted++;
+        }
+        log_pop(log);
+    }
+    return true;
+}
+
+static time_t monotonic_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
+/* Tells, once the queues are empty again, how many records did not get in. Seldom enough not to be a flood itself. */
+static void report_dropped(struct exporter *e, bool stopping)
+{
+    uint64_t dropped = e->unformatted;
+    for (size_t i = 0; i < e->n_logs; i++)
+        dropped += log_dropped(e->logs[i]);
+    if (dropped == e->dropped_reported || (!stopping && monotonic_s() < e->next_drop_report))
+        return;
+    if (!log_begin(own_log(e), LOG_WARN, LOG_PLAIN, "log records dropped"))
+        return;
+    log_int(own_log(e), "dropped", (int64_t)(dropped - e->dropped_reported));
+    log_end(own_log(e));
+    e->dropped_reported = dropped;
+    e->next_drop_report = monotonic_s() + DROP_REPORT_INTERVAL_S;
+}
+
+/* One write of what has come. `ret_more`: the block was full before the queues were empty. */
+static bool write_round(struct exporter *e, bool stopping, bool *ret_more)
+{
+    buf_clear(&e->block);
+    *ret_more = fill_block(e);
+    if (!*ret_more) {
+        report_dropped(e, stopping);
+        *ret_more = fill_block(e);
+    }
+    if (e->block.len)
+        log_outputs_write(e->outputs, e->block.data, e->block.len);
+    return e->block.len > 0;
+}
+
+static void wait_for_event(struct exporter *e, unsigned timeout_ms)
+{
+    struct pollfd pfd = {.fd = e->event_fd, .events = POLLIN};
+    uint64_t count;
+    if (poll(&pfd, 1, (int)timeout_ms) > 0 && read(e->event_fd, &count, sizeof(count)) < 0)
+        return; /* non-blocking; somebody rings again if there is need */
+}
+
+static void set_bells(struct exporter *e, int fd)
+{
+    for (size_t i = 0; i < e->n_logs; i++)
+        log_set_bell(e->logs[i], fd);
+}
+
+static void sleep_until_rung(struct exporter *e)
+{
+    struct log_record record;
+    set_bells(e, e->event_fd);
+    if (!oldest_record(e, &record))
+        wait_for_event(e, SLEEP_MS);
+    set_bells(e, -1);
+}
+
+static void ring(int fd)
+{
+    uint64_t one = 1;
+    /* Fails only when the counter is full, and then whoever listens is about to look. */
+    ssize_t ignored = write(fd, &one, sizeof(one));
+    (void)ignored;
+}
+
+static void export_until_stopped(struct exporter *e)
+{
+    unsigned nap_ms = NAP_MIN_MS;
+    for (;;) {
+        /* Read first: what was recorded before the stop is in this round or a later one. */
+        bool stopping = atomic_load(&e->stop), more;
+        if (atomic_exchange(&e->reopen, false))
+            log_outputs_reopen(e->outputs);
+        bool wrote = write_round(e, stopping, &more);
+        if (stopping && !wrote)
+            return;
+        bool tidying = !stopping && log_outputs_tidy(e->outputs);
+        if (more || stopping)
+            continue;
+        if (wrote || tidying)
+            nap_ms = NAP_MIN_MS;
+        if (nap_ms > NAP_MAX_MS) {
+            sleep_until_rung(e);
+        } else {
+            wait_for_event(e, nap_ms);
+            nap_ms *= 2;
+        }
+    }
+}
+
+static void *run(void *arg)
+{
+    struct exporter *e = arg;
+    export_until_stopped(e);
+    ring(e->ended_fd);
+    return NULL;
+}
+
+static void exporter_free(struct exporter *e)
+{
+    if (!e)
+        return;
+    log_outputs_free(e->outputs);
+    log_json_done(&e->json);
+    buf_done(&e->block);
+    if (e->logs)
+        log_free(own_log(e));
+    free(e->logs);
+    if (e->event_fd >= 0)
+        close(e->event_fd);
+    if (e->ended_fd >= 0)
+        close(e->ended_fd);
+    free(e);
+}
+
+DEFINE_CLEANUP(struct exporter, cleanup_exporter, exporter_free);
+
+static int exporter_init(struct exporter *e, const struct exporter_settings *settings, struct why *why)
+{
+    e->n_logs = settings->n_logs + 1;
+    e->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    e->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (e->event_fd < 0 || e->ended_fd < 0)
+        return why_set(why, -errno, "log: eventfd: %s", strerror(errno));
+    e->logs = calloc(e->n_logs, sizeof(struct log *));
+    int error = e->logs ? log_new(OWN_QUEUE_BYTES, LOG_WARN, &e->logs[settings->n_logs]) : -ENOMEM;
+    if (!error)
+        error = log_json_init(&e->json, settings->attributes, settings->n_attributes);
+    if (error)
+        return why_set(why, error, "log: %s", strerror(-error));
+    for (size_t i = 0; i < settings->n_logs; i++)
+        e->logs[i] = settings->logs[i];
+    return log_outputs_new(settings->outputs, settings->n_outputs, &file_limits, own_log(e), &e->outputs, why);
+}
+
+int exporter_start(const struct exporter_settings *settings, struct exporter **ret, struct why *why)
+{
+    _cleanup_(cleanup_exporter) struct exporter *e = calloc(1, sizeof(*e));
+    if (!e)
+        return why_set(why, -ENOMEM, "log: out of memory");
+    e->event_fd = e->ended_fd = -1;
+    int error = exporter_init(e, settings, why);
+    if (error)
+        return error;
+    error = pthread_create(&e->thread, NULL, run, e);
+    if (error)
+        return why_set(why, -error, "log: cannot start the export thread: %s", strerror(error));
+    pthread_setname_np(e->thread, "export");
+    *ret = take_pointer(e);
+    return 0;
+}
+
+void exporter_reopen(struct exporter *exporter)
+{
+    atomic_store(&exporter->reopen, true);
+    ring(exporter->event_fd);
+}
+
+bool exporter_stop(struct exporter *exporter, unsigned timeout_ms)
+{
+    if (!exporter)
+        return true;
+    atomic_store(&exporter->stop, true);
+    ring(exporter->event_fd);
+    struct pollfd ended = {.fd = exporter->ended_fd, .events = POLLIN};
+    if (poll(&ended, 1, (int)timeout_ms) != 1)
+        return false;
+    pthread_join(exporter->thread, NULL);
+    exporter_free(exporter);
+    return true;
+}

@@ -1,0 +1,50 @@
+"""What every test gets: one world per module, and sidecars in it that are stopped, and their table removed, after each
+test."""
+
+import pytest
+
+from tests.support.resolver import Resolver
+from tests.support.sidecar import Sidecar
+from tests.support.world import World
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    world = World(tmp_path_factory.mktemp("world"))
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def start(world, tmp_path):
+    """start(RULES=…, MODE=…) starts a sidecar in the sandbox; with healthy=False it does not wait for /healthz."""
+    sidecars = []
+
+    def start_one(healthy=True, **settings):
+        sidecar = Sidecar(world.sandbox, tmp_path, **settings)
+        sidecars.append(sidecar)
+        return sidecar.wait_healthy() if healthy else sidecar
+
+    yield start_one
+    try:
+        for sidecar in sidecars:
+            sidecar.stop()
+    finally:
+        for sidecar in sidecars:
+            if sidecar.process.poll() is None:
+                sidecar.kill()
+        world.sandbox.run("nft", "delete", "table", "inet", "opensandbox")
+
+
+@pytest.fixture
+def resolver(world):
+    """resolver(address, behave) starts a resolver in the internet."""
+    resolvers = []
+
+    def start_one(address, behave):
+        resolvers.append(Resolver(world.internet, address, behave))
+        return resolvers[-1]
+
+    yield start_one
+    for one in resolvers:
+        one.close()

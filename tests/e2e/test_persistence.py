@@ -1,0 +1,153 @@
+"""The policy file: what is in it, and that after a failure file, memory and kernel all hold the old policy."""
+
+import json
+import re
+
+import pytest
+
+from tests.support import dnsclient, mounts
+from tests.support.tcpclient import connects, refusal_seconds
+
+OLD = {"defaultAction": "deny", "egress": [{"action": "allow", "target": "203.0.113.10"}]}
+NEW = {"defaultAction": "deny", "egress": [{"action": "allow", "target": "203.0.113.11"}]}
+LARGE = {"egress": [{"action": "allow", "target": f"n{i}.test"} for i in range(2000)]}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "policy.json"
+
+
+def _kernel(world):
+    return re.sub(r"expires \w+|packets \d+ bytes \d+", "", world.sandbox.table())
+
+
+def _holds(world, sidecar, path, content):
+    """Memory, file and kernel hold the old policy."""
+    assert sidecar.policy() == OLD
+    assert path.read_text() == content
+    assert connects(world.sandbox, "203.0.113.10")
+    refusal_seconds(world.sandbox, "203.0.113.11")
+
+
+def test_every_accepted_change_is_written(start, path):
+    sidecar = start(POLICY_FILE=str(path))
+    for method, body in (("POST", NEW), ("PATCH", OLD["egress"]), ("DELETE", ["203.0.113.11"]), ("PUT", "")):
+        assert sidecar.request(method, "/policy", body).status == 200
+        assert json.loads(path.read_text()) == sidecar.policy()
+    assert sidecar.request("POST", "/policy", "{").status == 400
+    assert json.loads(path.read_text()) == sidecar.policy()
+
+
+def test_written_policy_beats_rules_at_restart(world, start, path):
+    sidecar = start(POLICY_FILE=str(path), RULES=OLD)
+    assert sidecar.request("POST", "/policy", NEW).status == 200
+    sidecar.kill()
+    sidecar.restart().wait_healthy()
+    assert sidecar.policy() == NEW
+    assert connects(world.sandbox, "203.0.113.11")
+    refusal_seconds(world.sandbox, "203.0.113.10")
+
+
+@pytest.mark.parametrize("content", ["{", "", "[]", '{"egress":[{"action":"allow","target":"a b"}]}', "\0" * 10])
+def test_invalid_policy_file_is_a_warning_and_rules_count(start, path, content):
+    path.write_text(content)
+    sidecar = start(POLICY_FILE=str(path), RULES=OLD)
+    if content:
+        assert sidecar.policy() == OLD
+        sidecar.wait_record(lambda record: record["level"] == "warn" and str(path) in json.dumps(record))
+
+
+def test_mode_of_the_file_is_kept_and_a_new_one_is_private(start, path):
+    sidecar = start(POLICY_FILE=str(path))
+    sidecar.request("POST", "/policy", NEW)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    sidecar.request("POST", "/policy", OLD)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [entry.name for entry in path.parent.iterdir() if "policy" in entry.name] == ["policy.json"]
+
+
+def _persist_fails(sidecar, body=NEW):
+    for method, content in (("POST", body), ("PATCH", body["egress"]), ("DELETE", ["203.0.113.10"]), ("PUT", "")):
+        reply = sidecar.request(method, "/policy", content)
+        assert reply.status == 500 and reply.text.startswith("failed to persist policy: "), reply.text
+        yield method
+    sidecar.wait_event("update_failed", level="error")
+
+
+def test_read_only_folder(world, start, tmp_path):
+    with mounts.tmpfs(tmp_path / "state") as folder:
+        path = folder / "policy.json"
+        sidecar = start(POLICY_FILE=str(path))
+        assert sidecar.request("POST", "/policy", OLD).status == 200
+        kernel, content = _kernel(world), path.read_text()
+        mounts.make_read_only(folder)
+        for _ in _persist_fails(sidecar):
+            assert _kernel(world) == kernel
+            _holds(world, sidecar, path, content)
+
+
+def test_full_disk(world, start, tmp_path):
+    with mounts.tmpfs(tmp_path / "state") as folder:
+        path = folder / "policy.json"
+        sidecar = start(POLICY_FILE=str(path))
+        assert sidecar.request("POST", "/policy", OLD).status == 200
+        kernel, content = _kernel(world), path.read_text()
+        filler = folder / "filler"
+        with open(filler, "wb", buffering=0) as file:
+            while True:
+                try:
+                    file.write(b"x" * 4096)
+                except OSError:
+                    break
+        for _ in _persist_fails(sidecar, LARGE):
+            assert _kernel(world) == kernel
+            _holds(world, sidecar, path, content)
+        filler.unlink()
+        assert sorted(entry.name for entry in folder.iterdir()) == ["policy.json"], "nothing half-written is left"
+        assert sidecar.request("POST", "/policy", NEW).status == 200
+        assert json.loads(path.read_text()) == NEW
+
+
+def test_folder_that_vanished(world, start, tmp_path):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    path = folder / "policy.json"
+    sidecar = start(POLICY_FILE=str(path))
+    assert sidecar.request("POST", "/policy", OLD).status == 200
+    kernel, content = _kernel(world), path.read_text()
+    moved = folder.rename(tmp_path / "moved")
+    for _ in _persist_fails(sidecar):
+        assert _kernel(world) == kernel
+        _holds(world, sidecar, moved / "policy.json", content)
+
+
+def test_bind_mounted_file_is_written_in_place(start, path):
+    path.write_text(json.dumps(OLD))
+    inode = path.stat().st_ino
+    with mounts.bound_file(path):
+        sidecar = start(POLICY_FILE=str(path))
+        assert sidecar.policy() == OLD
+        for policy in LARGE | {"defaultAction": "deny"}, NEW:
+            assert sidecar.request("POST", "/policy", policy).status == 200
+            assert json.loads(path.read_text()) == policy
+        assert path.stat().st_ino == inode
+
+
+def test_failed_apply_leaves_file_and_memory(world, start, path):
+    sidecar = start(POLICY_FILE=str(path))
+    assert sidecar.request("POST", "/policy", OLD).status == 200
+    content = path.read_text()
+    world.sandbox.nft("delete table inet opensandbox")
+    reply = sidecar.request("POST", "/policy", NEW)
+    assert reply.status == 500 and reply.text.startswith("failed to apply nftables policy: "), reply.text
+    assert sidecar.policy() == OLD and path.read_text() == content
+
+
+def test_learned_addresses_survive_a_failed_change(world, start, tmp_path):
+    sidecar = start(POLICY_FILE=str(tmp_path / "missing" / "policy.json"),
+                    RULES={"egress": [{"action": "allow", "target": "*.allowed.test"}]})
+    dnsclient.ask(world.sandbox, "www.allowed.test")
+    assert sidecar.request("POST", "/policy", "").status == 500
+    assert connects(world.sandbox, "203.0.113.10")

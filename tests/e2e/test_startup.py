@@ -1,0 +1,241 @@
+"""Starts that must not succeed: one clear line, the right exit code, and a sandbox that is closed afterwards. And the
+command line."""
+
+import json
+import re
+import socket
+
+import pytest
+
+from tests.support import dnsclient
+from tests.support.sidecar import BINARY, PORT, Client, command, environment
+from tests.support.tcpclient import connects, refusal_seconds, udp_refusal_seconds
+from tests.support.waiting import wait_until
+from tests.support.world import GATEWAY_V4, SANDBOX_V4, SANDBOX_V6, UPSTREAM_V4
+
+CONFIG_ERROR, PORT_TAKEN, NO_PERMISSION = 78, 69, 77
+BASE = {"MODE": "dns+nft", "DNS_UPSTREAM": UPSTREAM_V4}
+
+
+@pytest.fixture(autouse=True)
+def no_table(world):
+    assert world.sandbox.table() is None
+    yield
+    world.sandbox.run("nft", "delete", "table", "inet", "opensandbox")
+
+
+@pytest.fixture
+def server(world):
+    """A server of the application's in the sandbox, on all addresses."""
+    with world.sandbox.inside():
+        listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    with listener:
+        yield listener.getsockname()[1]
+
+
+def _is_closed(world, server):
+    """Nothing gets out, names included; connections from outside get their replies."""
+    for address in "203.0.113.10", "2001:db8:1::10", GATEWAY_V4:
+        assert refusal_seconds(world.sandbox, address) < 0.05
+        assert udp_refusal_seconds(world.sandbox, address) < 0.05
+    for tcp in False, True:
+        with pytest.raises((OSError, dnsclient.Timeout)):
+            dnsclient.ask(world.sandbox, "www.allowed.test", tcp=tcp, timeout=0.3)
+    for address in SANDBOX_V4, SANDBOX_V6:
+        assert connects(world.internet, address, server)
+    assert connects(world.sandbox, "127.0.0.1", server)
+
+
+def _refuses(world, settings, code=CONFIG_ERROR, says=()):
+    done = command(world.sandbox, [], {**BASE, **settings}, timeout=20)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n"), done.stderr
+    for word in says:
+        assert word in done.stderr, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("name, value", [
+    ("MODE", "nft"), ("MODE", "dns+iptables"), ("MODE", "dns nft"), ("MODE", "off"),
+    ("RULES", "{"), ("RULES", "allow"), ("RULES", "[]"), ("RULES", '{"egress":[{"action":"allow","target":"a:1"}]}'),
+    ("RULES", '{"defaultAction":"open"}'), ("RULES", '{"egress":7}'),
+    ("DNS_UPSTREAM", "dns.google"), ("DNS_UPSTREAM", "8.8.8.8:0"), ("DNS_UPSTREAM", "8.8.8.8:65536"),
+    ("DNS_UPSTREAM", "8.8.8"), ("DNS_UPSTREAM", "8.8.8.8,nonsense"), ("DNS_UPSTREAM", "[::1"),
+    ("HTTP_ADDR", "18080"), ("HTTP_ADDR", ":http"), ("HTTP_ADDR", ":70000"), ("HTTP_ADDR", "localhost:18080"),
+    ("NAMESERVER_EXEMPT", "resolver"), ("NAMESERVER_EXEMPT", "10.0.0.0/8"),
+    ("DOH_BLOCKLIST", "dns.google"), ("DOH_BLOCKLIST", "1.1.1.1/33"), ("DNS_PORT", "0"), ("DNS_PORT", "dns")])
+def test_value_that_cannot_be_parsed(world, server, name, value):
+    variable = f"OPENSANDBOX_EGRESS_{name}"
+    done = _refuses(world, {name: value}, says=[variable])
+    named = value if name != "RULES" else ""
+    assert named in done.stderr, "the value is named"
+    assert len(done.stderr) > len(variable) + len(value) + 10, "what was expected is said"
+    _is_closed(world, server)
+
+
+def test_unwritable_log_path(world, server):
+    _refuses(world, {"OPENSANDBOX_LOG_OUTPUT": "stdout,/nonexistent/egress.log"},
+             says=["OPENSANDBOX_LOG_OUTPUT", "/nonexistent/egress.log"])
+    _is_closed(world, server)
+
+
+def test_transparent_interception_is_not_part_of_it(world, server):
+    _refuses(world, {"MITMPROXY_TRANSPARENT": "true"}, says=["OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT"])
+    _is_closed(world, server)
+    _refuses(world, {"MITMPROXY_TRANSPARENT": " YES "}, says=["OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT"])
+
+
+def test_bad_always_file(world, server, tmp_path):
+    (tmp_path / "deny.always").write_text("good.test\nhttps://bad/\n")
+    _refuses(world, {"RULES_DIR": str(tmp_path)}, says=[f"{tmp_path}/deny.always:2"])
+    _is_closed(world, server)
+
+
+def test_upstreams_that_all_lead_back_to_us(world, server):
+    """The sidecar's own listener as its upstream: every query would go round for ever."""
+    _refuses(world, {"DNS_UPSTREAM": "127.0.0.1:15353"}, says=["127.0.0.1:15353"])
+    _is_closed(world, server)
+
+
+@pytest.mark.parametrize("name, value", [("MAX_RULES", "many"), ("DNS_UPSTREAM_TIMEOUT", "0"),
+                                         ("DRAIN_SEC", "-1"), ("MAX_ADDRESSES", "lots")])
+def test_tuning_number_that_cannot_be_parsed_is_a_warning(start, name, value):
+    sidecar = start(**{name: value})
+    sidecar.wait_record(lambda r: r["level"] == "warn" and f"OPENSANDBOX_EGRESS_{name}" in json.dumps(r))
+
+
+@pytest.mark.parametrize("name, port", [("HTTP_ADDR", PORT), ("DNS_PORT", 15353)])
+def test_port_taken(world, server, name, port):
+    with world.sandbox.inside():
+        holder = socket.create_server(("127.0.0.1", port))
+    with holder:
+        _refuses(world, {name: f":{port}" if name == "HTTP_ADDR" else str(port)}, PORT_TAKEN, [str(port)])
+    assert world.sandbox.table() is None, "whoever has the port may be another sidecar: nothing is changed"
+
+
+def test_error_leaves_a_table_that_is_there(world, start):
+    sidecar = start(RULES={"egress": [{"action": "allow", "target": "203.0.113.10"}]})
+    sidecar.kill()
+    before = world.sandbox.table()
+    _refuses(world, {"MODE": "off"})
+    assert world.sandbox.table() == before
+    assert connects(world.sandbox, "203.0.113.10")
+
+
+def test_good_start_after_a_bad_one_opens_what_policy_allows(world, server, start):
+    _refuses(world, {"MODE": "off"})
+    _is_closed(world, server)
+    start(RULES={"egress": [{"action": "allow", "target": "*.allowed.test"}]})
+    assert dnsclient.addresses(dnsclient.ask(world.sandbox, "www.allowed.test")) == ["203.0.113.10"]
+    assert connects(world.sandbox, "203.0.113.10")
+
+
+def test_without_the_capability(world):
+    done = world.sandbox.run("setpriv", "--bounding-set=-net_admin", BINARY, env=environment(BASE))
+    assert done.returncode == NO_PERMISSION
+    assert done.stderr.count("\n") == 1 and "CAP_NET_ADMIN" in done.stderr, done.stderr
+    assert world.sandbox.table() is None
+
+
+# The machine's own namespace is told by a file that only its /proc has. Here that file is mounted into a sandbox's:
+# the real thing would be too dangerous a test.
+PRETEND_MACHINE = "mount -t tmpfs tmpfs /proc/sys/net/core && touch /proc/sys/net/core/dev_weight && "
+
+
+def test_the_machines_own_namespace_is_left_alone(world):
+    done = world.sandbox.run("unshare", "--mount", "sh", "-c", PRETEND_MACHINE + 'exec "$0"', BINARY,
+                             env=environment(BASE))
+    assert done.returncode == CONFIG_ERROR
+    assert done.stderr.count("\n") == 1 and "OPENSANDBOX_EGRESS_ALLOW_HOST_NETWORK" in done.stderr, done.stderr
+    assert world.sandbox.table() is None
+    assert connects(world.sandbox, "203.0.113.10")
+
+
+def test_the_machines_own_namespace_is_not_closed_by_a_bad_value_either(world):
+    done = world.sandbox.run("unshare", "--mount", "sh", "-c", PRETEND_MACHINE + 'exec "$0"', BINARY,
+                             env=environment({**BASE, "MODE": "off"}))
+    assert done.returncode == CONFIG_ERROR
+    assert world.sandbox.table() is None
+
+
+@pytest.mark.parametrize("unshare, settings", [
+    (["--mount"], {"ALLOW_HOST_NETWORK": "yes"}),
+    (["--mount", "--pid", "--fork", "--mount-proc"], {})], ids=["allowed", "container's pid namespace"])
+def test_the_machines_own_namespace_may_be_meant(world, unshare, settings):
+    script = PRETEND_MACHINE + f'''
+        "$0" & until curl -sf http://127.0.0.1:{PORT}/healthz || ! kill -0 $!; do sleep 0.02; done
+        kill $!; wait $!'''
+    done = world.sandbox.run("unshare", *unshare, "sh", "-c", script, BINARY, env=environment({**BASE, **settings}))
+    assert done.returncode == 0 and "ok" in done.stdout, done.stderr
+    warned = [line for line in done.stdout.splitlines() if '"warn"' in line and "ALLOW_HOST_NETWORK" in line]
+    assert bool(warned) == ("--pid" in unshare)
+
+
+def test_help_and_version(world):
+    done = command(world.sandbox, ["--help"], {})
+    assert done.returncode == 0 and done.stderr == ""
+    for word in "--check", "--cleanup", "--version", "OPENSANDBOX_EGRESS_MODE", "OPENSANDBOX_EGRESS_RULES":
+        assert word in done.stdout
+    done = command(world.sandbox, ["--version"], {})
+    assert done.returncode == 0 and re.fullmatch(r"opensandbox-egress \d+\.\d+\.\d+\n", done.stdout)
+
+
+def test_unknown_argument(world):
+    done = command(world.sandbox, ["--chekc"], BASE)
+    assert done.returncode not in (0, CONFIG_ERROR) and "--chekc" in done.stderr
+    assert world.sandbox.table() is None
+
+
+def test_check_prints_the_configuration_and_changes_nothing(world, tmp_path):
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"egress":[{"action":"allow","target":"from.the.file"}]}')
+    done = command(world.sandbox, ["--check"], {**BASE, "TOKEN": "s3cret", "POLICY_FILE": str(policy),
+                                                "RULES_DIR": str(tmp_path), "MAX_RULES": "77"})
+    assert done.returncode == 0, done.stderr
+    for word in "OPENSANDBOX_EGRESS_MODE=dns+nft", "from.the.file", "OPENSANDBOX_EGRESS_MAX_RULES=77", UPSTREAM_V4:
+        assert word in done.stdout, done.stdout
+    assert "s3cret" not in done.stdout + done.stderr and "OPENSANDBOX_EGRESS_TOKEN" in done.stdout
+    assert world.sandbox.table() is None
+
+
+@pytest.mark.parametrize("settings, says", [({"MODE": "off"}, "OPENSANDBOX_EGRESS_MODE"), ({"RULES": "{"}, "RULES"),
+                                            ({"DNS_UPSTREAM": "x"}, "OPENSANDBOX_EGRESS_DNS_UPSTREAM")])
+def test_check_of_a_bad_configuration(world, settings, says):
+    done = command(world.sandbox, ["--check"], {**BASE, **settings})
+    assert done.returncode == CONFIG_ERROR and says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert world.sandbox.table() is None, "--check changes nothing"
+
+
+def test_check_beside_a_running_sidecar(world, start):
+    sidecar = start()
+    before = world.sandbox.table()
+    assert command(world.sandbox, ["--check"], BASE).returncode == 0
+    assert world.sandbox.table() == before and sidecar.healthy()
+
+
+@pytest.mark.parametrize("mode", ["dns+nft", "NFT+DNS", " nft + dns "])
+def test_mode_in_any_order_and_case(world, start, mode):
+    sidecar = start(MODE=mode)
+    assert sidecar.request("GET", "/policy").json()["enforcementMode"] == "dns+nft"
+    refusal_seconds(world.sandbox, "203.0.113.10")
+
+
+@pytest.mark.parametrize("address, reachable", [("127.0.0.1:18085", "127.0.0.1"), ("[::1]:18085", "::1"),
+                                                (":18085", SANDBOX_V6)])
+def test_listen_address(world, start, address, reachable):
+    start(HTTP_ADDR=address, healthy=False)
+    client = Client(world.sandbox, reachable, 18085)
+    wait_until(client.healthy, what="/healthz")
+    if reachable != SANDBOX_V6:
+        assert not connects(world.sandbox, SANDBOX_V4, 18085)
+
+
+def test_kernel_without_ipv6(world, start):
+    """The sandbox of a machine that has IPv6 switched off."""
+    world.sandbox.sysctl("net/ipv6/conf/lo/disable_ipv6", 1)
+    try:
+        start(RULES={"egress": [{"action": "allow", "target": "*.allowed.test"}]})
+        assert dnsclient.addresses(dnsclient.ask(world.sandbox, "www.allowed.test")) == ["203.0.113.10"]
+    finally:
+        world.sandbox.sysctl("net/ipv6/conf/lo/disable_ipv6", 0)

@@ -1,0 +1,153 @@
+"""Upstreams that are dead, silent, slow or lying; and the way from one to the next."""
+
+import time
+
+import dns.rcode
+import pytest
+
+from tests.support import dnsclient, resolver as faults
+from tests.support.tcpclient import connects, refusal_seconds
+from tests.support.waiting import PATIENCE
+from tests.support.world import UPSTREAM_V4, UPSTREAM_V6
+
+RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
+ODD = "198.51.100.53"
+DEAD = "198.51.100.54"   # nobody listens: port unreachable, connection refused
+LIE = "203.0.113.99"
+STUB_PATIENCE = 4.5      # a stub resolver gives up after 5 s
+
+
+def _answered_in(world, tcp=False, name="www.allowed.test"):
+    begin = time.monotonic()
+    answer = dnsclient.ask(world.sandbox, name, tcp=tcp, timeout=30)
+    return answer, time.monotonic() - begin
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+@pytest.mark.parametrize("behave", [faults.silent, faults.garbage, faults.wrong_id, faults.wrong_question,
+                                    faults.from_other_port], ids=lambda behave: behave.__name__)
+def test_no_valid_answer_from_the_first_upstream(world, start, resolver, behave, tcp):
+    resolver(ODD, behave)
+    start(RULES=RULES, DNS_UPSTREAM=f"{ODD},{UPSTREAM_V4}")
+    answer, seconds = _answered_in(world, tcp)
+    assert dnsclient.addresses(answer) == ["203.0.113.10"]
+    assert seconds < STUB_PATIENCE
+    refusal_seconds(world.sandbox, LIE)
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+@pytest.mark.parametrize("code", ["SERVFAIL", "REFUSED", "NOTIMP", "FORMERR"])
+def test_error_of_the_first_upstream_asks_the_next_at_once(world, start, resolver, code, tcp):
+    resolver(ODD, faults.failing(dns.rcode.from_text(code)))
+    start(RULES=RULES, DNS_UPSTREAM=f"{ODD},{UPSTREAM_V4}")
+    answer, seconds = _answered_in(world, tcp)
+    assert dnsclient.addresses(answer) == ["203.0.113.10"]
+    assert seconds < 0.5 * PATIENCE
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+def test_dead_first_upstream(world, start, tcp):
+    start(RULES=RULES, DNS_UPSTREAM=f"{DEAD},{UPSTREAM_V4}")
+    answer, seconds = _answered_in(world, tcp)
+    assert dnsclient.addresses(answer) == ["203.0.113.10"]
+    assert seconds < STUB_PATIENCE
+
+
+def test_five_silent_upstreams_before_a_good_one(world, start, resolver):
+    silent = [f"198.51.100.{i}" for i in range(60, 65)]
+    for address in silent:
+        resolver(address, faults.silent)
+    start(RULES=RULES, DNS_UPSTREAM=",".join([*silent, UPSTREAM_V4]))
+    answer, seconds = _answered_in(world)
+    assert dnsclient.addresses(answer) == ["203.0.113.10"]
+    assert seconds < STUB_PATIENCE
+
+
+def test_upstream_on_ipv6(world, start):
+    start(RULES=RULES, DNS_UPSTREAM=f"[{UPSTREAM_V6}]:53")
+    for tcp in False, True:
+        assert dnsclient.addresses(_answered_in(world, tcp)[0]) == ["203.0.113.10"]
+
+
+def test_nxdomain_is_final(world, start, resolver):
+    second = resolver(ODD, faults.good)
+    start(RULES=RULES, DNS_UPSTREAM=f"{UPSTREAM_V4},{ODD}")
+    assert dnsclient.rcode(_answered_in(world, name="missing.allowed.test")[0]) == "NXDOMAIN"
+    assert not second.asked("missing.allowed.test")
+
+
+@pytest.mark.parametrize("behave", [faults.silent, faults.garbage, faults.wrong_id, faults.wrong_question,
+                                    faults.from_other_port, faults.failing(dns.rcode.SERVFAIL)],
+                         ids=lambda behave: behave.__name__)
+def test_all_upstreams_fail(world, start, resolver, behave):
+    resolver(ODD, behave)
+    sidecar = start(RULES=RULES, DNS_UPSTREAM=ODD, DNS_UPSTREAM_TIMEOUT="1")
+    answer, seconds = _answered_in(world)
+    assert dnsclient.rcode(answer) == "SERVFAIL" and not answer.answer
+    assert seconds < 2.5 * PATIENCE
+    record = sidecar.wait_event("outbound", target_host="www.allowed.test")
+    assert record["error"]
+    refusal_seconds(world.sandbox, LIE)
+
+
+def test_all_upstreams_dead(world, start):
+    sidecar = start(RULES=RULES, DNS_UPSTREAM=f"{DEAD},198.51.100.55", DNS_UPSTREAM_TIMEOUT="1")
+    for tcp in False, True:
+        assert dnsclient.rcode(_answered_in(world, tcp)[0]) == "SERVFAIL"
+    assert sidecar.wait_event("outbound", target_host="www.allowed.test")["error"]
+
+
+def test_upstream_that_comes_back_is_used_again(world, start, resolver):
+    start(RULES=RULES, DNS_UPSTREAM=ODD, DNS_UPSTREAM_TIMEOUT="1")
+    assert dnsclient.rcode(_answered_in(world)[0]) == "SERVFAIL"
+    resolver(ODD, faults.good)
+    assert dnsclient.addresses(_answered_in(world)[0]) == ["203.0.113.10"]
+
+
+def test_owners_that_the_question_does_not_lead_to_are_not_learned(world, start, resolver):
+    resolver(ODD, faults.wrong_owner)
+    start(RULES=RULES, DNS_UPSTREAM=ODD)
+    dnsclient.ask(world.sandbox, "www.allowed.test")
+    assert connects(world.sandbox, "203.0.113.10")
+    for stray in "203.0.113.99", "203.0.113.98":
+        refusal_seconds(world.sandbox, stray)
+
+
+def test_lie_before_the_true_answer_is_passed_over(world, start, resolver):
+    def lie_then_answer(request):
+        faults.wrong_id(request)
+        faults.wrong_question(request)
+        faults.from_other_port(request)
+        faults.garbage(request)
+        faults.good(request)
+
+    resolver(ODD, lie_then_answer)
+    start(RULES=RULES, DNS_UPSTREAM=ODD)
+    assert dnsclient.addresses(_answered_in(world)[0]) == ["203.0.113.10"]
+    refusal_seconds(world.sandbox, LIE)
+
+
+def test_answer_after_its_name_was_denied_opens_nothing(world, start, resolver):
+    odd = resolver(ODD, faults.good)
+    sidecar = start(RULES=RULES, DNS_UPSTREAM=ODD)
+    with dnsclient.tcp_socket(world.sandbox, UPSTREAM_V4) as sock:
+        dnsclient.send_tcp(sock, dnsclient.question("slow.allowed.test"))
+        faults.wait_asked(odd, "slow.allowed.test")
+        assert sidecar.request("POST", "/policy", "").status == 200
+        answer = dnsclient.receive_tcp(sock)
+    assert dnsclient.rcode(answer) != "NOERROR" or not dnsclient.addresses(answer)
+    refusal_seconds(world.sandbox, "203.0.113.10")
+
+
+def test_upstreams_of_resolv_conf(world, start):
+    world.sandbox.resolv_conf(f"# a comment\nnameserver {UPSTREAM_V4}\nsearch example.test\n")
+    start(RULES=RULES, DNS_UPSTREAM=None)
+    assert dnsclient.addresses(_answered_in(world)[0]) == ["203.0.113.10"]
+
+
+def test_exempt_server_is_asked_directly(world, start, resolver):
+    direct = resolver(ODD, faults.good)
+    start(RULES=RULES, NAMESERVER_EXEMPT=ODD)
+    answer = dnsclient.ask(world.sandbox, "www.other.test", server=ODD)
+    assert dnsclient.addresses(answer) == ["203.0.113.10"] and direct.asked("www.other.test")
+    refusal_seconds(world.sandbox, ODD, port=80)

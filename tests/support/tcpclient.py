@@ -1,0 +1,78 @@
+"""What an application in a namespace sees when it opens a connection or sends a datagram."""
+
+import contextlib
+import select
+import socket
+import time
+
+
+def family_of(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+@contextlib.contextmanager
+def connection(namespace, address, port=80, timeout=2.0, source=None):
+    with namespace.inside():
+        sock = socket.socket(family_of(address), socket.SOCK_STREAM)
+    with sock:
+        sock.settimeout(timeout)
+        if source:
+            sock.bind((source, 0))
+        sock.connect((address, port))
+        yield sock
+
+
+def connects(namespace, address, port=80, timeout=2.0, source=None):
+    """Whether a TCP connection comes about; False for a refusal and for silence."""
+    try:
+        with connection(namespace, address, port, timeout, source):
+            return True
+    except OSError:
+        return False
+
+
+def refusal_seconds(namespace, address, port=80):
+    """Seconds until a TCP connection is refused; fails when it is not, or when nothing happens for 2 s."""
+    start = time.monotonic()
+    try:
+        with connection(namespace, address, port):
+            raise AssertionError(f"{address}:{port} was reached")
+    except socket.timeout:
+        raise AssertionError(f"{address}:{port}: silence instead of a refusal") from None
+    except OSError:
+        return time.monotonic() - start
+
+
+def udp_refusal_seconds(namespace, address, port=5000):
+    """The same for a datagram on a connected socket."""
+    with namespace.inside():
+        sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
+    with sock:
+        sock.connect((address, port))
+        start = time.monotonic()
+        try:
+            sock.send(b"?")
+            readable, _, _ = select.select([sock], [], [], 2.0)
+            assert readable, f"{address}:{port}: silence instead of a refusal"
+            sock.recv(100)
+        except OSError:
+            return time.monotonic() - start
+    raise AssertionError(f"{address}:{port} was reached")
+
+
+def passes_udp(namespace, address, port=5000):
+    """Whether a datagram leaves: nobody listens there, so the answer must come from the far host (port unreachable)
+    and not from our own firewall (not permitted, no route)."""
+    with namespace.inside():
+        sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
+    with sock:
+        sock.settimeout(2.0)
+        try:
+            sock.connect((address, port))
+            sock.send(b"?")
+            sock.recv(100)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,19 @@
+"""Waiting for a condition, with a limit."""
+
+import os
+import time
+
+# Under valgrind everything takes longer.
+PATIENCE = 10.0 if os.environ.get("EGRESS_UNDER") == "valgrind" else 1.0
+
+
+def wait_until(condition, timeout=5.0, what="a condition"):
+    """Returns the first true value of `condition()`."""
+    deadline = time.monotonic() + timeout * PATIENCE
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout * PATIENCE:.0f} s in vain for {what}")
+        time.sleep(0.005)

@@ -1,0 +1,279 @@
+#include "base/log.h"
+#include "tests/unit/random.h"
+#include "tests/unit/runner.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct log *new_log(size_t capacity)
+{
+    struct log *log;
+    ck_assert_int_eq(log_new(capacity, LOG_INFO, &log), 0);
+    return log;
+}
+
+static void record_number(struct log *log, int64_t number)
+{
+    if (!log_begin(log, LOG_INFO, LOG_PLAIN, "number"))
+        return;
+    log_int(log, "n", number);
+    log_end(log);
+}
+
+static int64_t take_number(struct log *log)
+{
+    struct log_record record;
+    struct log_field field;
+    ck_assert(log_peek(log, &record));
+    ck_assert(log_field_next(&record, &field));
+    ck_assert_str_eq(field.key, "n");
+    ck_assert_int_eq(field.type, LOG_INT);
+    ck_assert(!log_field_next(&record, &field));
+    log_pop(log);
+    return field.integer;
+}
+
+START_TEST(every_kind_of_field_comes_back)
+{
+    static const char with_nul[] = "a\0b";
+    static const uint8_t name[] = "\3www\7example";
+    struct log *log = new_log(4096);
+    struct ip_addr ips[2];
+    ck_assert_int_eq(ip_parse("192.0.2.1", &ips[0]), 0);
+    ck_assert_int_eq(ip_parse("2001:db8::1", &ips[1]), 0);
+    int64_t before = (int64_t)time(NULL);
+    ck_assert(log_begin(log, LOG_WARN, LOG_DENIED, "message"));
+    log_str(log, "str", with_nul, 3);
+    log_int(log, "int", INT64_MIN);
+    log_double(log, "double", 0.125);
+    log_name(log, "name", name, sizeof(name));
+    log_ips(log, "ips", ips, 2);
+    log_json(log, "json", "[1]", 3);
+    log_str(log, "empty", NULL, 0);
+    log_end(log);
+
+    struct log_record record;
+    struct log_field f;
+    ck_assert(log_peek(log, &record));
+    ck_assert_int_eq(record.level, LOG_WARN);
+    ck_assert_int_eq(record.event, LOG_DENIED);
+    ck_assert_str_eq(record.msg, "message");
+    ck_assert_int_ge(record.time_ns / 1000000000, before);
+    ck_assert_int_le(record.time_ns / 1000000000, (int64_t)time(NULL));
+    ck_assert(log_field_next(&record, &f) && f.type == LOG_STR && f.len == 3 && !memcmp(f.data, with_nul, 3));
+    ck_assert_str_eq(f.key, "str");
+    ck_assert(log_field_next(&record, &f) && f.type == LOG_INT && f.integer == INT64_MIN);
+    ck_assert(log_field_next(&record, &f) && f.type == LOG_DOUBLE && f.number == 0.125);
+    ck_assert(log_field_next(&record, &f) && f.type == LOG_NAME && f.len == sizeof(name));
+    ck_assert_mem_eq(f.data, name, sizeof(name));
+    ck_assert(log_field_next(&record, &f) && f.type == LOG_IPS && f.len == sizeof(ips));
+    ck_assert_mem_eq(f.data, ips, sizeof(ips));
+    ck_assert(log_field_next(&record, &f) && f.type == LOG_JSON && f.len == 3 && !memcmp(f.data, "[1]", 3));
+    ck_assert(log_field_next(&record, &f) && f.type == LOG_STR && f.len == 0);
+    ck_assert(!log_field_next(&record, &f));
+    log_pop(log);
+    ck_assert(!log_peek(log, &record));
+    log_free(log);
+}
+END_TEST
+
+START_TEST(records_below_the_level_are_not_taken)
+{
+    struct log *log = new_log(4096);
+    struct log_record record;
+    ck_assert(!log_wants(log, LOG_DEBUG));
+    ck_assert(!log_begin(log, LOG_DEBUG, LOG_PLAIN, "x"));
+    log_printf(log, LOG_DEBUG, "x");
+    ck_assert(!log_peek(log, &record));
+    ck_assert(log_wants(log, LOG_FATAL));
+    log_printf(log, LOG_INFO, "x");
+    ck_assert(log_peek(log, &record));
+    ck_assert_uint_eq(log_dropped(log), 0);
+    log_free(log);
+}
+END_TEST
+
+START_TEST(printf_copies_its_text_and_cuts_it)
+{
+    struct log *log = new_log(16384);
+    struct log_record record;
+    struct log_field field;
+    char text[] = "port 53";
+    log_printf(log, LOG_ERROR, "no %s%d", text, 7);
+    memset(text, 'x', sizeof(text) - 1);
+    ck_assert(log_peek(log, &record));
+    ck_assert_str_eq(record.msg, "no port 537");
+    ck_assert(!log_field_next(&record, &field));
+    log_pop(log);
+    log_printf(log, LOG_ERROR, "%05000d", 1);
+    ck_assert(log_peek(log, &record));
+    ck_assert_uint_eq(strlen(record.msg), 2047);
+    log_free(log);
+}
+END_TEST
+
+START_TEST(a_full_queue_drops_the_newest_and_counts)
+{
+    struct log *log = new_log(4096);
+    for (int i = 0; i < 1000; i++)
+        record_number(log, i);
+    uint64_t dropped = log_dropped(log);
+    ck_assert_uint_gt(dropped, 0);
+    for (int i = 0; i < 1000 - (int)dropped; i++)
+        ck_assert_int_eq(take_number(log), i);
+    struct log_record record;
+    ck_assert(!log_peek(log, &record));
+    record_number(log, 1234);
+    ck_assert_int_eq(take_number(log), 1234);
+    ck_assert_uint_eq(log_dropped(log), dropped);
+    log_free(log);
+}
+END_TEST
+
+START_TEST(a_record_that_is_too_long_leaves_no_trace)
+{
+    struct log *log = new_log(1 << 20);
+    static char big[LOG_RECORD_MAX];
+    struct ip_addr addr = {0};
+    ck_assert(log_begin(log, LOG_INFO, LOG_PLAIN, "big"));
+    log_str(log, "a", big, sizeof(big));
+    log_int(log, "b", 1);
+    log_end(log);
+    ck_assert(log_begin(log, LOG_INFO, LOG_PLAIN, "huge"));
+    log_ips(log, "a", &addr, SIZE_MAX);
+    log_end(log);
+    ck_assert(log_begin(log, LOG_INFO, LOG_PLAIN, "in pieces"));
+    for (int i = 0; i < 5; i++)
+        log_str(log, "a", big, LOG_RECORD_MAX / 4);
+    log_end(log);
+    ck_assert_uint_eq(log_dropped(log), 3);
+    record_number(log, 5);
+    ck_assert_int_eq(take_number(log), 5);
+    log_free(log);
+}
+END_TEST
+
+static bool rings(int fd)
+{
+    struct pollfd pfd = {.fd = fd, .events = POLLIN};
+    uint64_t count;
+    return poll(&pfd, 1, 0) == 1 && read(fd, &count, sizeof(count)) == sizeof(count);
+}
+
+START_TEST(the_bell_rings_once_and_only_for_a_sleeper)
+{
+    struct log *log = new_log(4096);
+    int bell = eventfd(0, EFD_NONBLOCK);
+    record_number(log, 1);
+    ck_assert(!rings(bell));
+    log_set_bell(log, bell);
+    ck_assert(!log_begin(log, LOG_DEBUG, LOG_PLAIN, "not wanted"));
+    ck_assert(!rings(bell));
+    record_number(log, 2);
+    ck_assert(rings(bell));
+    record_number(log, 3);
+    ck_assert(!rings(bell));
+    log_set_bell(log, bell);
+    log_set_bell(log, -1);
+    record_number(log, 4);
+    ck_assert(!rings(bell));
+    close(bell);
+    log_free(log);
+}
+END_TEST
+
+#define HAMMERED 3000000
+#define PAYLOAD_MAX 700
+
+/* What record `seq` carries is a function of `seq`, so that a byte of another record is seen. */
+static uint8_t payload_byte(int64_t seq)
+{
+    return (uint8_t)(seq * 131 + (seq >> 8));
+}
+
+static void *hammer(void *arg)
+{
+    struct log *log = arg;
+    struct random random = random_new();
+    char payload[PAYLOAD_MAX];
+    for (int64_t seq = 0; seq < HAMMERED; seq++) {
+        size_t len = random_below(&random, random_below(&random, 8) ? 40 : PAYLOAD_MAX);
+        if (!log_begin(log, LOG_INFO, LOG_PLAIN, "m")) {
+            sched_yield(); /* full: without this, a machine of one core would see little but drops */
+            continue;
+        }
+        memset(payload, payload_byte(seq), len);
+        log_int(log, "n", seq);
+        log_str(log, "payload", payload, len);
+        log_int(log, "len", (int64_t)len);
+        log_end(log);
+    }
+    return NULL;
+}
+
+static int64_t check_hammered(struct log_record *record)
+{
+    struct log_field seq, payload, len, none;
+    ck_assert(log_field_next(record, &seq) && seq.type == LOG_INT);
+    ck_assert(log_field_next(record, &payload) && payload.type == LOG_STR);
+    ck_assert(log_field_next(record, &len) && len.type == LOG_INT);
+    ck_assert(!log_field_next(record, &none));
+    ck_assert_int_eq(len.integer, (int64_t)payload.len);
+    for (size_t i = 0; i < payload.len; i++)
+        if (payload.data[i] != payload_byte(seq.integer))
+            ck_abort_msg("byte %zu of record %ld is torn", i, (long)seq.integer);
+    return seq.integer;
+}
+
+START_TEST(two_threads_tear_nothing_and_lose_only_what_is_counted)
+{
+    struct log *log = new_log((size_t)_i);
+    pthread_t producer;
+    ck_assert_int_eq(pthread_create(&producer, NULL, hammer, log), 0);
+    int64_t last = -1;
+    uint64_t taken = 0;
+    bool ended = false;
+    for (;;) {
+        struct log_record record;
+        if (log_peek(log, &record)) {
+            int64_t seq = check_hammered(&record);
+            ck_assert_int_gt(seq, last);
+            last = seq;
+            taken++;
+            log_pop(log);
+        } else if (ended) {
+            break;
+        } else {
+            sched_yield();
+            ended = pthread_tryjoin_np(producer, NULL) == 0;
+        }
+    }
+    printf("# %lu of %d taken\n", (unsigned long)taken, HAMMERED);
+    ck_assert_uint_gt(taken, 1000);
+    ck_assert_uint_eq(taken + log_dropped(log), HAMMERED);
+    log_free(log);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    Suite *suite = suite_create("log");
+    TCase *tc = tcase_create("log");
+    tcase_set_timeout(tc, 100);
+    tcase_add_test(tc, every_kind_of_field_comes_back);
+    tcase_add_test(tc, records_below_the_level_are_not_taken);
+    tcase_add_test(tc, printf_copies_its_text_and_cuts_it);
+    tcase_add_test(tc, a_full_queue_drops_the_newest_and_counts);
+    tcase_add_test(tc, a_record_that_is_too_long_leaves_no_trace);
+    tcase_add_test(tc, the_bell_rings_once_and_only_for_a_sleeper);
+    tcase_add_loop_test(tc, two_threads_tear_nothing_and_lose_only_what_is_counted, 4096, 4097);
+    tcase_add_loop_test(tc, two_threads_tear_nothing_and_lose_only_what_is_counted, 1 << 20, (1 << 20) + 1);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

@@ -1,0 +1,212 @@
+/* The pool of queries under way, the choice of upstreams, and replies made by ourselves. */
+#include "dns/query.h"
+#include "dns/reply.h"
+#include "dns/resolv_conf.h"
+#include "dns/upstream.h"
+
+#include "dns_wire.h"
+#include "runner.h"
+
+static const uint8_t small[40] = {0xAB, 0xCD};
+
+START_TEST(pool_is_bounded_and_reused)
+{
+    struct query_pool *pool;
+    ck_assert_int_eq(query_pool_new(3, &pool), 0);
+    struct query *q[3];
+    for (int i = 0; i < 3; i++)
+        ck_assert_ptr_nonnull(q[i] = query_take(pool, small, sizeof(small)));
+    ck_assert_ptr_null(query_take(pool, small, sizeof(small)));
+    ck_assert_uint_eq(query_count(pool), 3);
+    ck_assert_uint_eq(q[0]->client_id, 0xABCD);
+    query_release(pool, q[1]);
+    ck_assert_ptr_eq(query_take(pool, small, sizeof(small)), q[1]);
+    query_pool_free(pool);
+}
+END_TEST
+
+START_TEST(ids_are_found_unique_and_renewed)
+{
+    struct query_pool *pool;
+    enum { N = 4096 };
+    static struct query *q[N];
+    ck_assert_int_eq(query_pool_new(N, &pool), 0);
+    unsigned spread[16] = {0};
+    for (int i = 0; i < N; i++) {
+        q[i] = query_take(pool, small, sizeof(small));
+        uint16_t id = LDNS_ID_WIRE(q[i]->packet);
+        ck_assert_ptr_eq(query_by_id(pool, id), q[i]);
+        spread[id >> 12]++;
+    }
+    for (int i = 0; i < N; i++)
+        ck_assert_ptr_eq(query_by_id(pool, LDNS_ID_WIRE(q[i]->packet)), q[i]);
+    for (int i = 0; i < 16; i++) /* 256 expected in each sixteenth; 6 sigma is 93 */
+        ck_assert(spread[i] > 160 && spread[i] < 352);
+    uint16_t old = LDNS_ID_WIRE(q[7]->packet);
+    query_renew_id(pool, q[7]);
+    ck_assert_ptr_ne(query_by_id(pool, old), q[7]);
+    ck_assert_ptr_eq(query_by_id(pool, LDNS_ID_WIRE(q[7]->packet)), q[7]);
+    query_release(pool, q[7]);
+    ck_assert_ptr_null(query_by_id(pool, q[7]->id));
+    query_pool_free(pool);
+}
+END_TEST
+
+START_TEST(long_queries_are_limited)
+{
+    struct query_pool *pool;
+    static uint8_t large[65535];
+    struct query *q[QUERY_LARGE_MAX];
+    ck_assert_int_eq(query_pool_new(1000, &pool), 0);
+    for (int i = 0; i < QUERY_LARGE_MAX; i++)
+        ck_assert_ptr_nonnull(q[i] = query_take(pool, large, sizeof(large)));
+    ck_assert_ptr_null(query_take(pool, large, sizeof(large)));
+    ck_assert_ptr_nonnull(query_take(pool, small, sizeof(small)));
+    query_release(pool, q[0]);
+    ck_assert_ptr_nonnull(query_take(pool, large, sizeof(large)));
+    query_pool_free(pool);
+}
+END_TEST
+
+START_TEST(deadlines_in_order)
+{
+    struct query_pool *pool;
+    ck_assert_int_eq(query_pool_new(8, &pool), 0);
+    ck_assert_ptr_null(query_earliest(pool));
+    struct query *q[3];
+    for (int i = 0; i < 3; i++)
+        q[i] = query_take(pool, small, sizeof(small));
+    query_await(pool, q[0], 300);
+    query_await(pool, q[1], 100);
+    query_await(pool, q[2], 200);
+    ck_assert_ptr_eq(query_earliest(pool), q[1]);
+    query_await(pool, q[1], 400); /* moved, not doubled */
+    ck_assert_ptr_eq(query_earliest(pool), q[2]);
+    query_release(pool, q[2]);
+    ck_assert_ptr_eq(query_earliest(pool), q[0]);
+    query_await_no_more(pool, q[0]);
+    ck_assert_ptr_eq(query_earliest(pool), q[1]);
+    query_pool_free(pool);
+}
+END_TEST
+
+START_TEST(upstreams_take_turns_when_they_fail)
+{
+    struct sock_addr addrs[3];
+    for (int i = 0; i < 3; i++) {
+        char text[32];
+        snprintf(text, sizeof(text), "192.0.2.%d", i + 1);
+        sock_addr_parse(text, 53, &addrs[i]);
+    }
+    struct upstreams upstreams;
+    upstreams_init(&upstreams, addrs, 3, 6000);
+    ck_assert_uint_eq(upstreams.wait_ns, 2000);
+    ck_assert_int_eq(upstreams_next(&upstreams, 0, 1), 0);
+    ck_assert_int_eq(upstreams_next(&upstreams, 1, 1), 1);
+    ck_assert_int_eq(upstreams_next(&upstreams, 7, 1), -1);
+    for (int i = 0; i < 3; i++)
+        upstreams_failed(&upstreams, 0, 1);
+    ck_assert_int_eq(upstreams_next(&upstreams, 0, 2), 1); /* down: asked last */
+    ck_assert_int_eq(upstreams_next(&upstreams, 6, 2), 0);
+    ck_assert_int_eq(upstreams_next(&upstreams, 0, 20000000000ull), 0); /* and tried again after a while */
+    upstreams_answered(&upstreams, 0);
+    ck_assert_int_eq(upstreams_next(&upstreams, 0, 2), 0);
+    for (size_t up = 0; up < 3; up++)
+        for (int i = 0; i < 3; i++)
+            upstreams_failed(&upstreams, up, 1);
+    ck_assert_int_eq(upstreams_next(&upstreams, 0, 2), 0); /* all down: all are tried */
+    ck_assert_int_eq(upstreams_next(&upstreams, 1, 2), 1);
+}
+END_TEST
+
+static struct wire_message query;
+
+static ldns_pkt *denial(bool edns_asked)
+{
+    ldns_pkt *pkt = query_pkt("Blocked.test", LDNS_RR_TYPE_A);
+    if (edns_asked) {
+        ldns_pkt_set_edns_udp_size(pkt, 4096);
+        ldns_pkt_set_edns_do(pkt, true);
+    }
+    wire_from_pkt(pkt, &query);
+    struct dns_question question;
+    struct dns_edns edns;
+    ck_assert_int_eq(dns_scan_query(query.data, query.len, &question, &edns), DNS_SCAN_OK);
+    uint8_t reply[DNS_REPLY_MAX];
+    size_t len = dns_reply_empty(query.data, question.end, &edns, LDNS_RCODE_NXDOMAIN, LDNS_EDE_BLOCKED, "no", reply);
+    ldns_pkt *ret;
+    ck_assert_int_eq(ldns_wire2pkt(&ret, reply, len), LDNS_STATUS_OK);
+    return ret;
+}
+
+START_TEST(denials_are_well_formed)
+{
+    ldns_pkt *plain = denial(false);
+    ck_assert_uint_eq(ldns_pkt_id(plain), 0x1234);
+    ck_assert(ldns_pkt_qr(plain) && ldns_pkt_ra(plain) && ldns_pkt_rd(plain) && !ldns_pkt_aa(plain) && !ldns_pkt_tc(plain));
+    ck_assert_uint_eq(ldns_pkt_get_rcode(plain), LDNS_RCODE_NXDOMAIN);
+    ck_assert(!ldns_pkt_edns(plain));
+    ck_assert_uint_eq(ldns_pkt_ancount(plain) + ldns_pkt_nscount(plain) + ldns_pkt_arcount(plain), 0);
+    char *name = ldns_rdf2str(ldns_rr_owner(ldns_rr_list_rr(ldns_pkt_question(plain), 0)));
+    ck_assert_str_eq(name, "Blocked.test.");
+    free(name);
+    ldns_pkt_free(plain);
+    ldns_pkt *with_edns = denial(true);
+    ck_assert(ldns_pkt_edns(with_edns) && ldns_pkt_edns_do(with_edns));
+    ldns_rdf *data = ldns_pkt_edns_data(with_edns);
+    ck_assert_uint_eq(ldns_rdf_size(data), 8);
+    ck_assert_mem_eq(ldns_rdf_data(data), "\0\x0f\0\4\0\x0fno", 8);
+    ldns_pkt_free(with_edns);
+}
+END_TEST
+
+START_TEST(truncation_leaves_the_question)
+{
+    const char *records[] = {"a.test. 60 IN A 192.0.2.1"};
+    struct wire_message answer;
+    response("a.test", LDNS_RR_TYPE_A, records, 1, &answer);
+    size_t len = dns_reply_truncate(answer.data, 24);
+    ldns_pkt *pkt;
+    ck_assert_int_eq(ldns_wire2pkt(&pkt, answer.data, len), LDNS_STATUS_OK);
+    ck_assert(ldns_pkt_tc(pkt));
+    ck_assert_uint_eq(ldns_pkt_ancount(pkt), 0);
+    ck_assert_uint_eq(ldns_pkt_qdcount(pkt), 1);
+    ldns_pkt_free(pkt);
+}
+END_TEST
+
+START_TEST(resolv_conf)
+{
+    static const char text[] = "# comment\nnameserver 127.0.0.53\n nameserver 192.0.2.9\nnameserver\t192.0.2.1 # first\r\n"
+                               "search a.test\nnameserver 2001:db8::1\nnameserver 192.0.2.1\nnameserver nonsense\n"
+                               "nameserver192.0.2.7\nnameserver ::1";
+    struct sock_addr servers[RESOLV_CONF_SERVERS_MAX];
+    static const char *const expected[] = {"192.0.2.1:53", "[2001:db8::1]:53", "127.0.0.53:53", "[::1]:53"};
+    ck_assert_uint_eq(resolv_conf_nameservers(text, sizeof(text) - 1, servers), 4);
+    for (int i = 0; i < 4; i++) {
+        char out[SOCK_ADDR_TEXT_MAX];
+        ck_assert_str_eq(sock_addr_format(&servers[i], out), expected[i]);
+    }
+    char many[1024] = "";
+    for (int i = 0; i < 20; i++)
+        snprintf(many + strlen(many), sizeof(many) - strlen(many), "nameserver 192.0.2.%d\n", i);
+    ck_assert_uint_eq(resolv_conf_nameservers(many, strlen(many), servers), RESOLV_CONF_SERVERS_MAX);
+    ck_assert_uint_eq(resolv_conf_nameservers("", 0, servers), 0);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    Suite *suite = suite_create("query");
+    TCase *tcase = tcase_create("query");
+    tcase_add_test(tcase, pool_is_bounded_and_reused);
+    tcase_add_test(tcase, ids_are_found_unique_and_renewed);
+    tcase_add_test(tcase, long_queries_are_limited);
+    tcase_add_test(tcase, deadlines_in_order);
+    tcase_add_test(tcase, upstreams_take_turns_when_they_fail);
+    tcase_add_test(tcase, denials_are_well_formed);
+    tcase_add_test(tcase, truncation_leaves_the_question);
+    tcase_add_test(tcase, resolv_conf);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
