@@ -178,7 +178,7 @@ int main(void)
     report("texts parsed and compiled", build, 1e6, "ms", "< 100 ms");
     report("JSON parsed, texts parsed and compiled", json_parse, 1e6, "ms", "");
     report("lookup, back to back over all names", warm, 1, "ns", "< 200 ns");
-    report("lookup alone, after 256 KiB of other memory", cold, 1, "ns", "< 200 ns");
+    report("lookup alone, after 256 KiB of other memory", cold, 1, "ns", "");
     policy_unref(policy);
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "base/ip_ranges.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -19,25 +20,6 @@ struct variable {
     unsigned min, max;    /* parse_tuning */
     bool secret;
 };
-
-static char *trimmed(const char *text, size_t len)
-{
-    static const char blank[] = " \t\r\n\v\f";
-    while (len && strchr(blank, *text))
-        text++, len--;
-    while (len && strchr(blank, text[len - 1]))
-        len--;
-    return strndup(text, len);
-}
-
-static bool truthy(const char *value)
-{
-    static const char *const words[] = {"1", "true", "yes", "y", "on"};
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        if (!strcasecmp(value, words[i]))
-            return true;
-    return false;
-}
 
 static int refuse(struct why *why, const struct variable *variable, const char *value, const char *expected)
 {
@@ -66,24 +48,20 @@ static void *field(struct config *config, const struct variable *variable)
 
 /* --- lists --- */
 
-/* Calls `each` with every non-empty, trimmed part of a comma list. */
-static int split(struct config *config, const struct variable *variable, const char *value,
-                 int (*each)(struct config *, const struct variable *, const char *part, struct why *),
-                 struct why *why)
+/* Where the parts of a list go. */
+struct list {
+    struct config *config;
+    const struct variable *variable;
+    struct why *why;
+    struct ip_prefix *prefixes; /* parse_blocklist */
+    size_t n_prefixes;
+};
+
+static int parse_list(struct config *config, const struct variable *variable, const char *value, struct why *why,
+                      int (*add)(void *list, const char *part))
 {
-    for (const char *at = value;; at++) {
-        size_t len = strcspn(at, ",");
-        char *part = trimmed(at, len);
-        if (!part)
-            return -ENOMEM;
-        int error = *part ? each(config, variable, part, why) : 0;
-        free(part);
-        if (error)
-            return error;
-        at += len;
-        if (!*at)
-            return 0;
-    }
+    struct list list = {config, variable, why};
+    return text_split(value, ',', add, &list);
 }
 
 /* A copy of `array` with one element more; the old one is freed. NULL and the old one kept when memory is short. */
@@ -99,27 +77,40 @@ static int append(void *array_slot, size_t *n, const void *element, size_t size)
     return 0;
 }
 
-static int add_upstream(struct config *config, const struct variable *variable, const char *part, struct why *why)
+static int add_upstream(void *ctx, const char *part)
 {
+    struct list *list = ctx;
+    struct config *config = list->config;
+    if (!*part)
+        return 0;
     struct sock_addr addr;
     if (sock_addr_parse(part, 53, &addr))
-        return refuse(why, variable, part, "literal addresses: ip, ip:port, v6, [v6] or [v6]:port, comma separated");
+        return refuse(list->why, list->variable, part,
+                      "literal addresses: ip, ip:port, v6, [v6] or [v6]:port, comma separated");
     for (size_t i = 0; i < config->n_upstreams; i++)
         if (sock_addr_equal(&config->upstreams[i], &addr))
             return 0;
     return append(&config->upstreams, &config->n_upstreams, &addr, sizeof(addr));
 }
 
-static int add_exempt(struct config *config, const struct variable *variable, const char *part, struct why *why)
+static int add_exempt(void *ctx, const char *part)
 {
+    struct list *list = ctx;
+    struct config *config = list->config;
+    if (!*part)
+        return 0;
     struct ip_addr addr;
     if (ip_parse(part, &addr))
-        return refuse(why, variable, part, "IP addresses, comma separated");
+        return refuse(list->why, list->variable, part, "IP addresses, comma separated");
     return append(&config->exempt, &config->n_exempt, &addr, sizeof(addr));
 }
 
-static int add_output(struct config *config, const struct variable *variable, const char *part, struct why *why)
+static int add_output(void *ctx, const char *part)
 {
+    struct list *list = ctx;
+    struct config *config = list->config;
+    if (!*part)
+        return 0;
     char *copy = strdup(part);
     if (!copy || append(&config->log_outputs, &config->n_log_outputs, &copy, sizeof(copy))) {
         free(copy);
@@ -128,12 +119,17 @@ static int add_output(struct config *config, const struct variable *variable, co
     return 0;
 }
 
-static int add_attribute(struct config *config, const struct variable *variable, const char *part, struct why *why)
+static int add_attribute(void *ctx, const char *part)
 {
+    struct list *list = ctx;
+    struct config *config = list->config;
+    if (!*part)
+        return 0;
     const char *equals = strchr(part, '=');
     if (!equals)
         return 0;
-    struct config_pair pair = {trimmed(part, (size_t)(equals - part)), trimmed(equals + 1, strlen(equals + 1))};
+    struct config_pair pair = {text_trimmed(part, (size_t)(equals - part)),
+                               text_trimmed(equals + 1, strlen(equals + 1))};
     bool skip = pair.key && pair.value && (!*pair.key || !*pair.value);
     int error = !pair.key || !pair.value ? -ENOMEM : 0;
     if (!error && !skip)
@@ -156,54 +152,42 @@ static int parse_text(struct config *config, const struct variable *variable, co
 
 static int parse_bool(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
-    *(bool *)field(config, variable) = truthy(value);
+    *(bool *)field(config, variable) = text_truthy(value);
     return 0;
-}
-
-static bool whole_number(const char *value, unsigned min, unsigned max, unsigned *ret)
-{
-    char *end;
-    errno = 0;
-    unsigned long number = strtoul(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end || errno || number < min || number > max)
-        return false;
-    *ret = (unsigned)number;
-    return true;
 }
 
 /* A tuning number: one that cannot be parsed is a warning. */
 static int parse_tuning(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
-    if (whole_number(value, variable->min, variable->max, field(config, variable)))
+    if (text_whole_number(value, variable->min, variable->max, field(config, variable)))
         return 0;
     char expected[64];
     snprintf(expected, sizeof(expected), "a whole number from %u to %u", variable->min, variable->max);
     return warn(config, variable, value, expected);
 }
 
+static int add_mode(void *ctx, const char *token)
+{
+    bool *seen = ctx; /* dns, nft */
+    static const char *const tokens[] = {"dns", "nft"};
+    for (size_t i = 0; i < 2; i++) {
+        if (!strcasecmp(token, tokens[i])) {
+            seen[i] = true;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
 static int parse_mode(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
-    static const char expected[] = "dns or dns+nft";
-    bool dns = false, nft = false;
-    for (const char *at = value;; at++) {
-        size_t len = strcspn(at, "+");
-        char *token = trimmed(at, len);
-        if (!token)
-            return -ENOMEM;
-        bool *known = !strcasecmp(token, "dns") ? &dns : !strcasecmp(token, "nft") ? &nft : NULL;
-        free(token);
-        if (!known)
-            return refuse(why, variable, value, expected);
-        *known = true;
-        at += len;
-        if (!*at)
-            break;
-    }
-    if (!dns)
-        return refuse(why, variable, value, expected);
-    config->filter = nft;
-    config->mode = nft ? "dns+nft" : "dns";
-    return 0;
+    bool seen[2] = {false, false};
+    int error = text_split(value, '+', add_mode, seen);
+    if (error == -EINVAL || (!error && !seen[0]))
+        return refuse(why, variable, value, "dns or dns+nft");
+    config->filter = seen[1];
+    config->mode = seen[1] ? "dns+nft" : "dns";
+    return error;
 }
 
 static int parse_http_addr(struct config *config, const struct variable *variable, const char *value, struct why *why)
@@ -223,7 +207,7 @@ static int parse_http_addr(struct config *config, const struct variable *variabl
 static int parse_dns_port(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
     unsigned port;
-    if (!whole_number(value, 1, 65535, &port))
+    if (!text_whole_number(value, 1, 65535, &port))
         return refuse(why, variable, value, "a port from 1 to 65535");
     config->dns_port = (uint16_t)port;
     return 0;
@@ -231,7 +215,7 @@ static int parse_dns_port(struct config *config, const struct variable *variable
 
 static int parse_upstreams(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
-    int error = split(config, variable, value, add_upstream, why);
+    int error = parse_list(config, variable, value, why, add_upstream);
     if (!error && !config->n_upstreams)
         return refuse(why, variable, value, "at least one address");
     if (!error && config->n_upstreams > 16)
@@ -241,53 +225,44 @@ static int parse_upstreams(struct config *config, const struct variable *variabl
 
 static int parse_exempt(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
-    return split(config, variable, value, add_exempt, why);
+    return parse_list(config, variable, value, why, add_exempt);
 }
 
 static int parse_outputs(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
-    return split(config, variable, value, add_output, why);
+    return parse_list(config, variable, value, why, add_output);
 }
 
 static int parse_attributes(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
-    return split(config, variable, value, add_attribute, why);
+    return parse_list(config, variable, value, why, add_attribute);
 }
 
-struct prefixes {
-    struct ip_prefix *list;
-    size_t n;
-};
+static int add_blocked(void *ctx, const char *part)
+{
+    struct list *list = ctx;
+    struct ip_prefix prefix;
+    if (!*part)
+        return 0;
+    if (ip_prefix_parse(part, &prefix))
+        return refuse(list->why, list->variable, part, "addresses and CIDRs, comma separated");
+    return append(&list->prefixes, &list->n_prefixes, &prefix, sizeof(prefix));
+}
 
 static int parse_blocklist(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
-    struct prefixes prefixes = {0};
-    int error = 0;
-    for (const char *at = value; !error; at++) {
-        size_t len = strcspn(at, ",");
-        char *part = trimmed(at, len);
-        struct ip_prefix prefix;
-        if (!part)
-            error = -ENOMEM;
-        else if (*part && ip_prefix_parse(part, &prefix))
-            error = refuse(why, variable, part, "addresses and CIDRs, comma separated");
-        else if (*part)
-            error = append(&prefixes.list, &prefixes.n, &prefix, sizeof(prefix));
-        free(part);
-        at += len;
-        if (!*at)
-            break;
-    }
+    struct list list = {config, variable, why};
+    int error = text_split(value, ',', add_blocked, &list);
     if (!error)
-        error = ip_ranges_build(prefixes.list, prefixes.n, &config->doh_blocklist);
-    free(prefixes.list);
+        error = ip_ranges_build(list.prefixes, list.n_prefixes, &config->doh_blocklist);
+    free(list.prefixes);
     return error;
 }
 
 static int parse_max_rules(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
     unsigned number;
-    if (!whole_number(value, 0, INT_MAX, &number))
+    if (!text_whole_number(value, 0, INT_MAX, &number))
         return warn(config, variable, value, "a whole number, 0 = no limit");
     config->max_rules = number;
     return 0;
@@ -298,7 +273,7 @@ static int parse_log_level(struct config *config, const struct variable *variabl
     static const struct {
         const char *word;
         enum log_level level;
-    } levels[] = {{"debug", LOG_DEBUG}, {"info", LOG_INFO},   {"warn", LOG_WARN},
+    } levels[] = {{"debug", LOG_DEBUG},  {"info", LOG_INFO},   {"warn", LOG_WARN},
                   {"warning", LOG_WARN}, {"error", LOG_ERROR}, {"fatal", LOG_FATAL}};
     for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
         if (!strcasecmp(value, levels[i].word)) {
@@ -320,7 +295,7 @@ static int parse_on_exit(struct config *config, const struct variable *variable,
 static int refuse_interception(struct config *config, const struct variable *variable, const char *value,
                                struct why *why)
 {
-    if (!truthy(value))
+    if (!text_truthy(value))
         return 0;
     return refuse(why, variable, value, "nothing: transparent interception is not part of this sidecar");
 }
@@ -366,7 +341,7 @@ static int parse_variable(struct config *config, size_t i, struct why *why)
 {
     const struct variable *variable = &variables[i];
     const char *raw = getenv(variable->name);
-    char *value = trimmed(raw ? raw : "", raw ? strlen(raw) : 0);
+    char *value = text_trimmed(raw ? raw : "", raw ? strlen(raw) : 0);
     if (!value)
         return -ENOMEM;
     size_t warnings = config->n_warnings;
@@ -411,7 +386,7 @@ int config_from_env(struct config **ret, struct why *why)
     if (!error && !config->rules_dir)
         error = (config->rules_dir = strdup(DEFAULT_RULES_DIR)) ? 0 : -ENOMEM;
     if (!error && !config->n_log_outputs)
-        error = add_output(config, NULL, "stdout", why);
+        error = parse_list(config, NULL, "stdout", why, add_output);
     if (error) {
         config_free(config);
         return error;
@@ -423,8 +398,8 @@ int config_from_env(struct config **ret, struct why *why)
 bool config_allows_host_network(void)
 {
     const char *raw = getenv(HOST_NETWORK_VARIABLE);
-    char *value = raw ? trimmed(raw, strlen(raw)) : NULL;
-    bool allowed = value && truthy(value);
+    char *value = raw ? text_trimmed(raw, strlen(raw)) : NULL;
+    bool allowed = value && text_truthy(value);
     free(value);
     return allowed;
 }

@@ -16,17 +16,17 @@ struct config_pair {
 
 /* Owned by the value itself; NULL and 0 mean "not set". */
 struct config {
-    bool filter;                  /* dns+nft */
-    const char *mode;             /* "dns" or "dns+nft" */
-    const char *rules;            /* JSON text */
+    bool filter;       /* dns+nft */
+    const char *mode;  /* "dns" or "dns+nft" */
+    const char *rules; /* JSON text */
     const char *policy_file;
     const char *rules_dir;
     struct sock_addr http_addr;
-    bool http_any;                /* `:PORT`: IPv4 and IPv6 */
+    bool http_any; /* `:PORT`: IPv4 and IPv6 */
     const char *token;
-    size_t max_rules;             /* 0: no limit */
+    size_t max_rules; /* 0: no limit */
     uint16_t dns_port;
-    struct sock_addr *upstreams;  /* empty: resolv.conf */
+    struct sock_addr *upstreams; /* empty: resolv.conf */
     size_t n_upstreams;
     unsigned upstream_timeout_s;
     struct ip_addr *exempt;
@@ -42,9 +42,9 @@ struct config {
     bool remove_on_exit;
     unsigned drain_s;
     uint32_t max_addresses;
-    const char **warnings;        /* tuning values that could not be parsed; one line each */
+    const char **warnings; /* tuning values that could not be parsed; one line each */
     size_t n_warnings;
-    const char **shown;           /* every variable's value in force, for config_print() */
+    const char **shown; /* every variable's value in force, for config_print() */
 };
 
 /* Reads the environment. 0; -EINVAL with `why` = variable, value and what was expected; -ENOMEM. */

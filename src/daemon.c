@@ -5,13 +5,9 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
-#include "dns/proxy.h"
+#include "enforcer.h"
 #include "guard.h"
 #include "listen.h"
-#include "nft/nft.h"
-#include "policy/policy_json.h"
-#include "policy/policy_log.h"
-#include "sources.h"
 #include "telemetry/exporter.h"
 
 #include <errno.h>
@@ -35,10 +31,10 @@ struct daemon {
     struct attribute *attributes;
     struct exporter *exporter;
     struct listeners listeners;
-    struct sources sources; /* policy and always files in force */
+    struct sources sources; /* as read at start; policy and always files are the enforcer's then */
     uint32_t mark;
-    struct nft *nft;
-    struct dns_proxy *proxy;
+    struct nft_settings kernel;
+    struct enforcer enforcer;
     struct api *api;
     struct loop_source signals;
     atomic_bool enforcing; /* read by /healthz */
@@ -49,60 +45,11 @@ struct daemon {
     struct mail api_gone;
 };
 
-static struct policy_layers layers_of(struct policy *policy, const struct always *always)
-{
-    return (struct policy_layers){.deny_always = always->deny, .allow_always = always->allow, .policy = policy};
-}
-
-static struct ip_ranges ranges_of(const struct policy *policy, enum action action)
-{
-    return policy ? policy_ranges(policy, action) : (struct ip_ranges){0};
-}
-
-static struct nft_policy rules_for_kernel(const struct policy_layers *layers)
-{
-    return (struct nft_policy){
-        .default_allow = policy_default(layers->policy) == ACTION_ALLOW,
-        .always_deny = ranges_of(layers->deny_always, ACTION_DENY),
-        .always_allow = ranges_of(layers->allow_always, ACTION_ALLOW),
-        .deny = ranges_of(layers->policy, ACTION_DENY),
-        .allow = ranges_of(layers->policy, ACTION_ALLOW),
-    };
-}
-
-static const char *action_text(enum action action)
-{
-    return action == ACTION_ALLOW ? "allow" : "deny";
-}
-
-/* --- a policy change --- */
-
-static bool still_allowed(void *ctx, const uint8_t *name, size_t len)
-{
-    return policy_decide(ctx, name, len).action == ACTION_ALLOW;
-}
-
-/* Kernel and proxy get the new layers in one turn of the loop. On failure both hold the old ones. */
-static int enforce(struct daemon *daemon, struct policy *policy, const struct always *always, struct why *why)
-{
-    struct policy_layers layers = layers_of(policy, always);
-    struct nft_policy rules = rules_for_kernel(&layers);
-    int error = nft_apply(daemon->nft, &rules, still_allowed, &layers, why);
-    if (error)
-        return error;
-    dns_proxy_set_layers(daemon->proxy, &layers);
-    return 0;
-}
-
 static void deliver_change(struct mail *mail, void *ctx)
 {
     struct policy_change *change = (struct policy_change *)mail; /* its first member */
     struct daemon *daemon = ctx;
-    change->error = enforce(daemon, change->next, &daemon->sources.always, &change->why);
-    if (!change->error) {
-        policy_unref(daemon->sources.policy);
-        daemon->sources.policy = policy_ref(change->next);
-    }
+    change->error = enforcer_change(&daemon->enforcer, change->next, &change->why);
     change->answered(change);
 }
 
@@ -120,74 +67,6 @@ static bool healthy(void *ctx, struct why *why)
         return true;
     why_set(why, 0, "enforcement is not in place");
     return false;
-}
-
-/* --- log events of policies --- */
-
-static void log_policy_event(struct daemon *daemon, enum log_event event, const char *msg, const char *source,
-                             const struct buf *rules, size_t count)
-{
-    if (rules->failed || !log_begin(daemon->log, LOG_INFO, event, msg))
-        return;
-    const char *action = action_text(policy_default(daemon->sources.policy));
-    log_str(daemon->log, "egress.default", action, strlen(action));
-    if (source)
-        log_str(daemon->log, "source", source, strlen(source));
-    policy_log_rules(daemon->log, rules->data ? rules->data : "", rules->len, count);
-    log_end(daemon->log);
-}
-
-static void log_loaded(struct daemon *daemon)
-{
-    _cleanup_buf_ struct buf rules = {0};
-    policy_rules_to_json(daemon->sources.policy, &rules);
-    log_policy_event(daemon, LOG_LOADED, "egress policy loaded", NULL, &rules, policy_count(daemon->sources.policy));
-}
-
-static void log_always_updated(struct daemon *daemon)
-{
-    const struct policy *files[] = {daemon->sources.always.deny, daemon->sources.always.allow};
-    _cleanup_buf_ struct buf rules = {0};
-    struct rule_list *list;
-    int error = rule_list_new(&list);
-    if (error)
-        return;
-    for (size_t f = 0; f < 2; f++)
-        for (size_t i = 0; !error && files[f] && i < policy_count(files[f]); i++)
-            error = rule_list_copy(list, policy_rule(files[f], i));
-    rules_to_json(list, &rules);
-    if (!error)
-        log_policy_event(daemon, LOG_UPDATED, "egress policy updated", "always", &rules, rule_list_count(list));
-    rule_list_free(list);
-}
-
-static void log_update_failed(struct daemon *daemon, const char *error)
-{
-    if (!log_begin(daemon->log, LOG_ERROR, LOG_UPDATE_FAILED, "egress policy update failed"))
-        return;
-    log_str(daemon->log, "error", error, strlen(error));
-    log_str(daemon->log, "source", "always", strlen("always"));
-    log_end(daemon->log);
-}
-
-/* Rereads the always files; a bad new version leaves the last good rules in force. */
-static void reload_always(struct daemon *daemon)
-{
-    struct always always;
-    struct why why;
-    if (always_read(daemon->config, &always, &why)) {
-        log_update_failed(daemon, why.text);
-        return;
-    }
-    if (enforce(daemon, daemon->sources.policy, &always, &why)) {
-        always_done(&always);
-        log_update_failed(daemon, why.text);
-        return;
-    }
-    dns_proxy_set_log_skip(daemon->proxy, always.log_skip);
-    always_done(&daemon->sources.always);
-    daemon->sources.always = always;
-    log_always_updated(daemon);
 }
 
 /* --- stopping --- */
@@ -211,7 +90,7 @@ static void api_is_gone(struct mail *mail, void *ctx)
 static void stop_when_done(void *ctx)
 {
     struct daemon *daemon = ctx;
-    if (daemon->stopping && daemon->api_stopped && !dns_proxy_inflight(daemon->proxy))
+    if (daemon->stopping && daemon->api_stopped && !dns_proxy_inflight(daemon->enforcer.proxy))
         loop_stop(daemon->loop);
 }
 
@@ -228,7 +107,7 @@ static void stop(struct loop_timer *timer)
 {
     struct daemon *daemon = timer->owner;
     daemon->stopping = true;
-    dns_proxy_quiesce(daemon->proxy);
+    dns_proxy_quiesce(daemon->enforcer.proxy);
     daemon->api_gone.deliver = api_is_gone;
     if (pthread_create(&daemon->stopper, NULL, stop_api, daemon))
         daemon->api_stopped = true; /* the process ends without it */
@@ -243,7 +122,7 @@ static void signal_ready(struct loop_source *source, uint32_t events)
         return;
     if (info.ssi_signo == SIGHUP) {
         exporter_reopen(daemon->exporter);
-        reload_always(daemon);
+        enforcer_reload_always(&daemon->enforcer);
     } else if (!daemon->drain.heap_at && !daemon->stopping) {
         log_printf(daemon->log, LOG_INFO, "stopping: %s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
         loop_timer_set(daemon->loop, &daemon->drain, loop_now(daemon->loop) + daemon->config->drain_s * NS_PER_S);
@@ -261,8 +140,8 @@ static int block_signals(struct daemon *daemon)
     sigaddset(&set, SIGHUP);
     signal(SIGPIPE, SIG_IGN);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
-    daemon->signals =
-        (struct loop_source){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = signal_ready, .owner = daemon};
+    daemon->signals = (struct loop_source){
+        .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = signal_ready, .owner = daemon};
     return daemon->signals.fd < 0 ? -errno : loop_add(daemon->loop, &daemon->signals, EPOLLIN);
 }
 
@@ -326,7 +205,7 @@ static int learn(void *ctx, const struct dns_address *addresses, size_t n, uint6
                        offsetof(struct dns_address, name) == offsetof(struct nft_learned, name) &&
                        offsetof(struct dns_address, name_len) == offsetof(struct nft_learned, name_len),
                    "dns and nft do not know each other, but speak of the same thing");
-    return nft_learn(daemon->nft, (const struct nft_learned *)addresses, n, now_ns);
+    return nft_learn(daemon->enforcer.nft, (const struct nft_learned *)addresses, n, now_ns);
 }
 
 static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why)
@@ -336,7 +215,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
     while (!daemon->mark)
         if (getrandom(&daemon->mark, sizeof(daemon->mark), 0) < 0)
             return failed(EXIT_UNAVAILABLE, why, -errno, "no random numbers");
-    struct nft_settings kernel = {
+    daemon->kernel = (struct nft_settings){
         .filter = config->filter,
         .dns_port = config->dns_port,
         .mark = daemon->mark,
@@ -348,7 +227,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .doh_blocklist = config->doh_blocklist,
         .max_addresses = config->max_addresses,
     };
-    int error = nft_open(&kernel, &daemon->nft, why);
+    int error = nft_open(&daemon->kernel, &daemon->enforcer.nft, why);
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
     struct dns_settings dns = {
@@ -362,17 +241,16 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .n_unmarked = config->n_exempt,
         .mark = daemon->mark,
         .timeout_s = config->upstream_timeout_s,
-        .log_skip = sources->always.log_skip,
+        .log_skip = daemon->enforcer.always.log_skip,
     };
     struct dns_hooks hooks = {
         .ctx = daemon, .learn = learn, .lease_seconds = config->filter ? nft_lease_seconds : NULL};
-    struct policy_layers layers = layers_of(sources->policy, &sources->always);
-    struct nft_policy rules = rules_for_kernel(&layers);
-    error = dns_proxy_new(daemon->loop, &dns, &hooks, &layers, daemon->log, &daemon->proxy, why);
+    struct policy_layers layers = enforcer_layers(&daemon->enforcer);
+    error = dns_proxy_new(daemon->loop, &dns, &hooks, &layers, daemon->log, &daemon->enforcer.proxy, why);
     if (!error) {
         for (size_t i = 0; i < daemon->listeners.n_dns; i++)
             daemon->listeners.udp[i] = daemon->listeners.tcp[i] = -1; /* the proxy's now */
-        error = nft_install(daemon->nft, &rules, why);
+        error = enforcer_install(&daemon->enforcer, why);
     }
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
@@ -391,7 +269,7 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
     };
     struct api_hooks hooks = {.ctx = daemon, .change = post_change, .healthy = healthy};
     daemon->listeners.http = -1;
-    int error = api_start(&settings, &hooks, daemon->sources.policy, daemon->api_log, &daemon->api, why);
+    int error = api_start(&settings, &hooks, daemon->enforcer.policy, daemon->api_log, &daemon->api, why);
     return error ? EXIT_UNAVAILABLE : EXIT_OK;
 }
 
@@ -409,14 +287,17 @@ static void log_start(struct daemon *daemon)
     if (!daemon->config->token)
         log_printf(daemon->log, LOG_WARN,
                    "OPENSANDBOX_EGRESS_TOKEN is not set: the sandbox itself can change its policy through the API");
-    log_loaded(daemon);
+    enforcer_log_loaded(&daemon->enforcer);
 }
 
 static enum daemon_exit start(struct daemon *daemon, struct why *why)
 {
     if (sources_read(daemon->config, &daemon->sources, why))
         return EXIT_CONFIG;
+    daemon->enforcer =
+        (struct enforcer){.config = daemon->config, .policy = daemon->sources.policy, .always = daemon->sources.always};
     enum daemon_exit code = start_loop(daemon, why);
+    daemon->enforcer.log = daemon->log;
     if (code == EXIT_OK)
         code = start_exporter(daemon, why);
     if (code == EXIT_OK && listeners_open(daemon->config, &daemon->listeners, why))
@@ -433,8 +314,8 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
 /* In the order of dependence, and only what was started. False when a log output hangs. */
 static bool release(struct daemon *daemon)
 {
-    dns_proxy_free(daemon->proxy);
-    nft_free(daemon->nft);
+    dns_proxy_free(daemon->enforcer.proxy);
+    nft_free(daemon->enforcer.nft);
     listeners_close(&daemon->listeners);
     if (!exporter_stop(daemon->exporter, STOP_TIMEOUT_MS))
         return false;
@@ -444,7 +325,7 @@ static bool release(struct daemon *daemon)
     mailbox_free(daemon->mailbox);
     cleanup_close(&daemon->signals.fd);
     loop_free(daemon->loop);
-    sources_done(&daemon->sources);
+    enforcer_done(&daemon->enforcer);
     return true;
 }
 

@@ -8,7 +8,8 @@
 
 #define BACKLOG 512
 
-/* A bound socket, listening when it is a stream. -errno with `why`; -EAFNOSUPPORT without when the kernel has no IPv6. */
+/* A bound socket, listening when it is a stream. -errno with `why`; -EAFNOSUPPORT without when the kernel has no IPv6.
+ */
 static int open_socket(const struct sock_addr *addr, int type, bool both_families, struct why *why)
 {
     char text[SOCK_ADDR_TEXT_MAX];

@@ -25,7 +25,8 @@ static const char usage[] =
     "\n"
     "Environment (OPENSANDBOX_EGRESS_ in front of all but the last):\n"
     "  MODE              dns (default) or dns+nft\n"
-    "  RULES             first policy: {\"defaultAction\":\"deny\",\"egress\":[{\"action\":\"allow\",\"target\":\"*.pypi.org\"}]}\n"
+    "  RULES             first policy: "
+    "{\"defaultAction\":\"deny\",\"egress\":[{\"action\":\"allow\",\"target\":\"*.pypi.org\"}]}\n"
     "  POLICY_FILE       beats RULES when valid; every accepted change is written back to it\n"
     "  RULES_DIR         folder of deny.always, allow.always, log_skip.always (/var/egress/rules)\n"
     "  HTTP_ADDR         address of the API (:18080)\n"
@@ -46,7 +47,8 @@ static const char usage[] =
     "  MAX_ADDRESSES     learned addresses per family (262144)\n"
     "  OPENSANDBOX_LOG_OUTPUT  stdout (default), stderr, file paths, comma separated\n"
     "\n"
-    "Exit codes: 0 stopped by a signal, 64 bad arguments, 69 a port is taken or the kernel refuses, 77 no CAP_NET_ADMIN,\n"
+    "Exit codes: 0 stopped by a signal, 64 bad arguments, 69 a port is taken or the kernel refuses, 77 no "
+    "CAP_NET_ADMIN,\n"
     "78 a value that cannot be used.\n";
 
 static int complain(int code, const struct why *why)
@@ -92,7 +94,8 @@ static int cleanup(void)
 {
     struct why why;
     if (!guard_has_net_admin())
-        return complain(EXIT_NO_CAPABILITY, (why_set(&why, 0, "CAP_NET_ADMIN is missing: rules cannot be removed"), &why));
+        return complain(EXIT_NO_CAPABILITY,
+                        (why_set(&why, 0, "CAP_NET_ADMIN is missing: rules cannot be removed"), &why));
     return nft_remove(&why) ? complain(EXIT_UNAVAILABLE, &why) : EXIT_OK;
 }
 
@@ -113,7 +116,8 @@ static int run(void)
     if (guard_network_namespace(config_allows_host_network(), &why) == GUARD_REFUSE)
         return complain(EXIT_CONFIG, &why);
     if (!guard_has_net_admin()) {
-        why_set(&why, 0, "CAP_NET_ADMIN is missing: without it nothing can be enforced; give the container that capability");
+        why_set(&why, 0,
+                "CAP_NET_ADMIN is missing: without it nothing can be enforced; give the container that capability");
         return complain(EXIT_NO_CAPABILITY, &why);
     }
     struct config *config;

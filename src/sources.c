@@ -96,7 +96,8 @@ static int read_upstreams(const struct config *config, struct sources *sources, 
         ip_parse("::1", &v6);
         char text[SOCK_ADDR_TEXT_MAX];
         if (sock_addr_port(&sources->upstreams[i]) == config->dns_port && (ip_equal(&ip, &v4) || ip_equal(&ip, &v6)))
-            return why_set(why, -EINVAL, "OPENSANDBOX_EGRESS_DNS_UPSTREAM: %s is the sidecar itself: expected another resolver",
+            return why_set(why, -EINVAL,
+                           "OPENSANDBOX_EGRESS_DNS_UPSTREAM: %s is the sidecar itself: expected another resolver",
                            sock_addr_format(&sources->upstreams[i], text));
     }
     return 0;

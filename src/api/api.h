@@ -36,7 +36,7 @@ struct api_settings {
     size_t max_rules;             /* 0: no limit */
     const char *policy_file;      /* NULL: changes are not written */
     const char *enforcement_mode; /* "dns" or "dns+nft" */
-    unsigned request_timeout_ms; /* to send one request and take its answer, the wait in between not counted; 0: 30 s */
+    unsigned request_timeout_ms;  /* to send headers, and again for the body and to take the answer; 0: 30 s */
 };
 
 struct api;
@@ -44,7 +44,7 @@ struct api;
 /* Starts serving. `initial` is the policy in force (a reference is taken). `log` is used by the API's thread only. */
 int api_start(const struct api_settings *settings, const struct api_hooks *hooks, struct policy *initial,
               struct log *log, struct api **ret, struct why *why);
-/* Takes no new connections; requests under way go on. Returns at once. */
+/* Takes no new connections; requests under way go on. Returns at once. To be called once at most. */
 void api_quiesce(struct api *api);
 /* Ends the thread, waiting up to `timeout_ms` for requests under way; then changes that wait for their turn are
  * answered with 503, and the one the loop has is waited for. The loop must still be answering changes or have answered

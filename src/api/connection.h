@@ -9,9 +9,9 @@
 /* MHD_NotifyConnectionCallback with the `struct api` as its `cls`. */
 void connection_notify(void *cls, struct MHD_Connection *connection, void **slot,
                        enum MHD_ConnectionNotificationCode what);
-/* Starts the deadline anew; when it passes the connection is shut down. It runs from accept(), or from the answer
- * before, until the next request is answered, and pauses while the request waits. libmicrohttpd's own timeout counts
- * silence only: a byte now and then would hold a connection for ever. */
+/* Starts the deadline anew; when it passes the connection is shut down. It bounds three times: waiting for and reading
+ * the headers; reading the body and writing the answer; writing an answer that had to wait. libmicrohttpd's own timeout
+ * counts silence only: a byte now and then would hold a connection for ever. */
 void connection_deadline_start(struct MHD_Connection *connection);
 void connection_deadline_stop(struct MHD_Connection *connection);
 

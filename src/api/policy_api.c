@@ -15,21 +15,17 @@ DEFINE_CLEANUP(struct rule_list, cleanup_rule_list, rule_list_free);
 void policy_api_get(struct api *api, struct request *request)
 {
     struct current *current = &api->current;
-    struct buf body = {0};
     if (current_render(current)) {
         request_answer_line(request, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory");
         return;
     }
     const char *known = request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH);
-    if (known && etag_listed(known, current->etag, false)) {
-        request_answer(request, MHD_HTTP_NOT_MODIFIED, NULL, &body);
-    } else {
-        buf_printf(&body, "{\"status\":\"ok\",\"mode\":\"%s\",\"enforcementMode\":\"%s\",\"policy\":",
-                   policy_mode(current->policy), api->settings.enforcement_mode);
-        buf_append(&body, current->json.data, current->json.len);
-        buf_puts(&body, "}\n");
-        request_answer(request, MHD_HTTP_OK, "application/json", &body);
+    if (!known || !etag_listed(known, current->etag, false)) {
+        request_answer_shared(request, MHD_HTTP_OK, current->answer);
+        return;
     }
+    struct buf nothing = {0};
+    request_answer(request, MHD_HTTP_NOT_MODIFIED, NULL, &nothing);
     request_answer_header(request, MHD_HTTP_HEADER_ETAG, current->etag);
 }
 

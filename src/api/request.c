@@ -20,7 +20,7 @@ void request_free(struct request *request)
 {
     if (!request)
         return;
-    if (request->response)
+    if (request->response && !request->shared)
         MHD_destroy_response(request->response);
     buf_done(&request->body);
     free(request);
@@ -51,6 +51,13 @@ void request_answer_line(struct request *request, unsigned status, const char *l
     buf_puts(&body, line);
     buf_putc(&body, '\n');
     request_answer(request, status, "text/plain; charset=utf-8", &body);
+}
+
+void request_answer_shared(struct request *request, unsigned status, struct MHD_Response *response)
+{
+    request->status = status;
+    request->response = response;
+    request->shared = true;
 }
 
 void request_answer_header(struct request *request, const char *name, const char *value)

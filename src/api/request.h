@@ -43,6 +43,8 @@ struct request {
     struct buf body;
     unsigned status; /* of the answer; 0: none yet */
     struct MHD_Response *response;
+    bool shared; /* `response` belongs to somebody else */
+    bool sent;
     bool suspended;
     /* Policy changes (change.h). */
     change_maker *make;
@@ -60,6 +62,8 @@ const char *request_header(const struct request *request, const char *name);
 void request_answer(struct request *request, unsigned status, const char *content_type, struct buf *take_body);
 /* One line of text; the line break is added here. */
 void request_answer_line(struct request *request, unsigned status, const char *line);
+/* An answer that others get as well, and that its owner keeps until the handler has returned. */
+void request_answer_shared(struct request *request, unsigned status, struct MHD_Response *response);
 /* Adds a header to the answer. */
 void request_answer_header(struct request *request, const char *name, const char *value);
 

@@ -90,7 +90,7 @@ void router_log_access(struct api *api, const struct request *request)
         return;
     log_str(api->log, "http.request.method", method, strlen(method));
     log_str(api->log, "http.route", template, strlen(template));
-    if (request->status)
+    if (request->sent)
         log_int(api->log, "http.response.status_code", request->status);
     log_double(api->log, "duration", (double)(clock_monotonic_ns() - request->started_ns) / (double)NS_PER_S);
     log_end(api->log);

@@ -30,6 +30,7 @@ static enum MHD_Result send_answer(struct api *api, struct request *request)
         return MHD_NO;
     if (api->stopping)
         request_answer_header(request, MHD_HTTP_HEADER_CONNECTION, "close");
+    request->sent = true;
     router_log_access(api, request);
     return MHD_queue_response(request->connection, request->status, request->response);
 }
@@ -54,6 +55,7 @@ static enum MHD_Result proceed(struct api *api, struct request *request)
  * the body is in doubt, or when there is too much of it. */
 static enum MHD_Result begin(struct api *api, struct request *request, const char *path)
 {
+    connection_deadline_start(request->connection);
     struct body_framing framing = connection_framing(request->connection);
     if (framing.ambiguous) {
         request_answer_line(request, MHD_HTTP_BAD_REQUEST, "ambiguous length of the request body");
@@ -119,7 +121,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **sl
     struct request *request = *slot;
     if (!request)
         return;
-    if (!request->status)
+    if (!request->sent)
         router_log_access(api, request);
     *slot = NULL;
     api->n_requests--;
@@ -179,8 +181,9 @@ static void on_stop(struct mail *mail, void *ctx)
     struct api *api = ctx;
     on_quiesce(mail, ctx);
     api->stopping = true;
-    loop_timer_set(api->loop, &api->stop_deadline, loop_now(api->loop) + api->stop_timeout_ns);
-    end_if_done(api);
+    api->http_pending = true; /* what has arrived is still taken up */
+    if (loop_timer_set(api->loop, &api->stop_deadline, loop_now(api->loop) + api->stop_timeout_ns))
+        on_out_of_time(&api->stop_deadline);
 }
 
 static void *thread_main(void *arg)
@@ -241,6 +244,7 @@ int api_start(const struct api_settings *settings, const struct api_hooks *hooks
     api->stop_deadline = (struct loop_timer){.fire = on_out_of_time, .owner = api};
     api->quiesce.deliver = on_quiesce;
     api->stop.deliver = on_stop;
+    api->current.enforcement_mode = settings->enforcement_mode;
     current_set(&api->current, initial);
     int error = loop_new(&api->loop);
     if (!error)

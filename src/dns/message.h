@@ -39,7 +39,7 @@ struct dns_edns {
 
 enum dns_verdict {
     DNS_SCAN_OK,
-    DNS_SCAN_DROP,    /* not a query, or too short to answer */
+    DNS_SCAN_DROP, /* not a query, or too short to answer */
     DNS_SCAN_FORMERR,
     DNS_SCAN_NOTIMP,  /* another opcode */
     DNS_SCAN_REFUSED, /* another class than IN */

@@ -2,32 +2,21 @@
 
 #include "base/wire.h"
 #include "dns/answer.h"
+#include "dns/events.h"
 #include "dns/forwarder.h"
-#include "dns/reply.h"
-#include "dns/tcp_server.h"
-#include "dns/udp_listener.h"
+#include "dns/replies.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define INFLIGHT_MAX 8192
-#define UDP_LISTENERS_MAX 4
 #define STAGED_MAX 64
-#define REPLIES_MAX 64
-#define LOGGED_IPS_MAX 64
 #define TCP_CONNECTIONS 256
 #define TCP_PIPELINED 32
 #define TCP_UNSENT (16u << 20)
 #define TCP_IDLE_NS (10 * NS_PER_S)
 #define LEASE_MARGIN_S 60 /* a client must not hold an address longer than the kernel does */
-
-/* Whom a reply goes to. */
-struct client {
-    struct tcp_client *tcp; /* NULL: UDP */
-    uint16_t listener;
-    const struct sock_addr *peer;
-};
 
 /* An answer that waits for the end of its batch, when all its addresses are made reachable at once. */
 struct staged {
@@ -45,8 +34,7 @@ struct dns_proxy {
     uint32_t generation; /* of the layers */
     const struct policy *log_skip;
     struct log *log;
-    struct udp_listener *udp[UDP_LISTENERS_MAX];
-    size_t n_udp;
+    struct replies replies; /* and the UDP listeners */
     struct tcp_server *tcp;
     struct forwarder *forwarder;
     struct staged staged[STAGED_MAX];
@@ -54,91 +42,21 @@ struct dns_proxy {
     struct dns_address addresses[DNS_MESSAGE_MAX / 15 + 1]; /* as many as one message can hold */
     struct dns_found found[DNS_MESSAGE_MAX / 15 + 1];
     size_t n_addresses;
-    uint8_t replies[REPLIES_MAX][DNS_REPLY_MAX]; /* what UDP listeners have queued and not sent */
-    size_t n_replies;
 };
-
-static void flush_replies(struct dns_proxy *proxy)
-{
-    for (size_t i = 0; i < proxy->n_udp; i++)
-        udp_listener_flush(proxy->udp[i]);
-    proxy->n_replies = 0;
-}
-
-/* `msg` must live until flush_replies(). */
-static void reply(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len)
-{
-    if (client->tcp)
-        tcp_client_send(client->tcp, msg, len);
-    else
-        udp_listener_send(proxy->udp[client->listener], client->peer, msg, len);
-}
-
-/* Room for a reply of our own. */
-static uint8_t *new_reply(struct dns_proxy *proxy)
-{
-    if (proxy->n_replies == REPLIES_MAX)
-        flush_replies(proxy);
-    return proxy->replies[proxy->n_replies++];
-}
-
-static void reply_empty(struct dns_proxy *proxy, const struct client *client, const uint8_t *query, size_t question_end,
-                        const struct dns_edns *edns, unsigned rcode, int ede, const char *text)
-{
-    uint8_t *msg = new_reply(proxy);
-    reply(proxy, client, msg, dns_reply_empty(query, question_end, edns, rcode, ede, text, msg));
-}
-
-static void reply_header(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
-                         unsigned rcode)
-{
-    uint8_t *msg = new_reply(proxy);
-    reply(proxy, client, msg, dns_reply_header(query, rcode, msg));
-}
-
-static void log_failure(struct dns_proxy *proxy, const struct dns_question *question, const char *error)
-{
-    if (!log_begin(proxy->log, LOG_INFO, LOG_OUTBOUND, "egress outbound"))
-        return;
-    log_name(proxy->log, "target.host", question->name, question->name_len);
-    log_str(proxy->log, "error", error, strlen(error));
-    log_end(proxy->log);
-}
-
-static void log_success(struct dns_proxy *proxy, const struct staged *staged)
-{
-    const struct dns_question *question = &staged->question;
-    if (!log_wants(proxy->log, LOG_INFO) ||
-        (proxy->log_skip && policy_match_name(proxy->log_skip, question->name, question->name_len)) ||
-        !log_begin(proxy->log, LOG_INFO, LOG_OUTBOUND, "egress outbound"))
-        return;
-    log_name(proxy->log, "target.host", question->name, question->name_len);
-    if (staged->n) {
-        struct ip_addr ips[LOGGED_IPS_MAX];
-        size_t n = staged->n < LOGGED_IPS_MAX ? staged->n : LOGGED_IPS_MAX;
-        for (size_t i = 0; i < n; i++)
-            ips[i] = proxy->addresses[staged->first + i].addr;
-        log_ips(proxy->log, "target.ips", ips, n);
-    }
-    log_end(proxy->log);
-}
 
 static void deny(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
                  const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision)
 {
-    reply_empty(proxy, client, query, question->end, edns, LDNS_RCODE_NXDOMAIN, LDNS_EDE_BLOCKED, "blocked by egress policy");
-    if (!log_begin(proxy->log, LOG_INFO, LOG_DENIED, "egress denied"))
-        return;
-    const char *rule = decision->rule ? decision->rule->text : "default";
-    log_name(proxy->log, "target.host", question->name, question->name_len);
-    log_str(proxy->log, "rule", rule, strlen(rule));
-    log_end(proxy->log);
+    replies_empty(&proxy->replies, client, query, question->end, edns, LDNS_RCODE_NXDOMAIN, LDNS_EDE_BLOCKED,
+                  "blocked by egress policy");
+    event_denied(proxy->log, question, decision);
 }
 
 /* Transfers and meta-queries have no place between a stub and a resolver; NULL is a tunnel's favourite. */
 static bool type_refused(uint16_t type)
 {
-    return type == LDNS_RR_TYPE_NULL || type == LDNS_RR_TYPE_OPT || (type >= LDNS_RR_TYPE_TKEY && type <= LDNS_RR_TYPE_ANY);
+    return type == LDNS_RR_TYPE_NULL || type == LDNS_RR_TYPE_OPT ||
+           (type >= LDNS_RR_TYPE_TKEY && type <= LDNS_RR_TYPE_ANY);
 }
 
 static void forward(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len,
@@ -146,8 +64,8 @@ static void forward(struct dns_proxy *proxy, const struct client *client, const 
 {
     struct query *query = forwarder_take(proxy->forwarder, msg, len);
     if (!query) {
-        reply_empty(proxy, client, msg, question->end, edns, LDNS_RCODE_SERVFAIL, DNS_EDE_NONE, NULL);
-        log_failure(proxy, question, "too many queries under way");
+        replies_empty(&proxy->replies, client, msg, question->end, edns, LDNS_RCODE_SERVFAIL, DNS_EDE_NONE, NULL);
+        event_outbound_failed(proxy->log, question, "too many queries under way");
         return;
     }
     if (client->tcp)
@@ -178,23 +96,23 @@ static void handle_query(struct dns_proxy *proxy, const struct client *client, c
     case DNS_SCAN_DROP:
         return;
     case DNS_SCAN_FORMERR:
-        reply_header(proxy, client, msg, LDNS_RCODE_FORMERR);
+        replies_error(&proxy->replies, client, msg, LDNS_RCODE_FORMERR);
         return;
     case DNS_SCAN_NOTIMP:
-        reply_header(proxy, client, msg, LDNS_RCODE_NOTIMPL);
+        replies_error(&proxy->replies, client, msg, LDNS_RCODE_NOTIMPL);
         return;
     case DNS_SCAN_REFUSED:
-        reply_header(proxy, client, msg, LDNS_RCODE_REFUSED);
+        replies_error(&proxy->replies, client, msg, LDNS_RCODE_REFUSED);
         return;
     case DNS_SCAN_OK:
         break;
     }
     if (edns.version) {
-        reply_empty(proxy, client, msg, question.end, &edns, DNS_BADVERS, DNS_EDE_NONE, NULL);
+        replies_empty(&proxy->replies, client, msg, question.end, &edns, DNS_BADVERS, DNS_EDE_NONE, NULL);
         return;
     }
     if (type_refused(question.type)) {
-        reply_empty(proxy, client, msg, question.end, &edns, LDNS_RCODE_REFUSED, DNS_EDE_NONE, NULL);
+        replies_empty(&proxy->replies, client, msg, question.end, &edns, LDNS_RCODE_REFUSED, DNS_EDE_NONE, NULL);
         return;
     }
     struct decision decision = policy_decide(&proxy->layers, question.name, question.name_len);
@@ -242,8 +160,9 @@ static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_
 {
     struct client client = client_of(query);
     wire_store16(query->packet, query->client_id); /* it is not sent any more */
-    reply_empty(proxy, &client, query->packet, question->end, &query->edns, LDNS_RCODE_SERVFAIL, ede, error);
-    log_failure(proxy, question, error);
+    replies_empty(&proxy->replies, &client, query->packet, question->end, &query->edns, LDNS_RCODE_SERVFAIL, ede,
+                  error);
+    event_outbound_failed(proxy->log, question, error);
     release(proxy, query);
 }
 
@@ -265,8 +184,8 @@ static void deliver(struct dns_proxy *proxy, struct staged *staged)
            (size_t)(query->question_end - DNS_HEADER_SIZE));
     if (!query->tcp && staged->len > query->client_payload)
         staged->len = dns_reply_truncate(staged->msg, query->question_end);
-    reply(proxy, &client, staged->msg, staged->len);
-    log_success(proxy, staged);
+    replies_send(&proxy->replies, &client, staged->msg, staged->len);
+    event_outbound(proxy->log, proxy->log_skip, &staged->question, proxy->addresses + staged->first, staged->n);
 }
 
 /* The end of a batch: addresses into the kernel first, answers to the clients after it. */
@@ -284,7 +203,7 @@ static void commit(void *ctx)
             deliver(proxy, staged);
     }
     forwarder_flush(proxy->forwarder);
-    flush_replies(proxy);
+    replies_flush(&proxy->replies);
     for (size_t i = 0; i < proxy->n_staged; i++)
         if (!error || !proxy->staged[i].n)
             release(proxy, proxy->staged[i].query);
@@ -294,7 +213,8 @@ static void commit(void *ctx)
 /* Notes the answer's addresses for the end of the batch and caps their TTLs. 0 or -EBADMSG. */
 static int stage_addresses(struct dns_proxy *proxy, struct staged *staged)
 {
-    if ((staged->question.type != LDNS_RR_TYPE_A && staged->question.type != LDNS_RR_TYPE_AAAA) || LDNS_RCODE_WIRE(staged->msg) != LDNS_RCODE_NOERROR)
+    if ((staged->question.type != LDNS_RR_TYPE_A && staged->question.type != LDNS_RR_TYPE_AAAA) ||
+        LDNS_RCODE_WIRE(staged->msg) != LDNS_RCODE_NOERROR)
         return 0;
     int error = dns_answer_addresses(staged->msg, staged->len, &staged->question, proxy->found, &staged->n);
     if (error)
@@ -323,8 +243,7 @@ static void answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
     *staged = (struct staged){.query = query, .msg = msg, .len = len, .first = proxy->n_addresses};
     question_of(query, &staged->question);
     if (query->generation != proxy->generation) {
-        struct decision decision =
-            policy_decide(&proxy->layers, staged->question.name, staged->question.name_len);
+        struct decision decision = policy_decide(&proxy->layers, staged->question.name, staged->question.name_len);
         if (decision.action == ACTION_DENY) {
             struct client client = client_of(query);
             wire_store16(query->packet, query->client_id);
@@ -343,14 +262,15 @@ static int open_listeners(struct dns_proxy *proxy, const struct dns_settings *se
 {
     struct udp_listener_callbacks udp = {.ctx = proxy, .query = udp_query, .batch_end = commit};
     for (size_t i = 0; i < settings->n_udp; i++) {
-        int error = udp_listener_new(proxy->loop, settings->udp_fds[i], (uint16_t)i, &udp, &proxy->udp[i]);
+        int error =
+            udp_listener_new(proxy->loop, settings->udp_fds[i], (uint16_t)i, &udp, &proxy->replies.listeners[i]);
         if (error)
             return error;
-        proxy->n_udp++;
+        proxy->replies.n_listeners++;
     }
-    struct tcp_server_limits limits = {
+    struct tcp_limits limits = {
         .connections = TCP_CONNECTIONS, .pipelined = TCP_PIPELINED, .unsent = TCP_UNSENT, .idle_ns = TCP_IDLE_NS};
-    struct tcp_server_callbacks tcp = {.ctx = proxy, .query = tcp_query, .batch_end = commit};
+    struct tcp_callbacks tcp = {.ctx = proxy, .query = tcp_query, .batch_end = commit};
     return tcp_server_new(proxy->loop, settings->tcp_fds, settings->n_tcp, &limits, &tcp, &proxy->tcp);
 }
 
@@ -401,8 +321,8 @@ void dns_proxy_free(struct dns_proxy *proxy)
     if (proxy->forwarder)
         forwarder_abandon(proxy->forwarder, drop_query, proxy);
     forwarder_free(proxy->forwarder);
-    for (size_t i = 0; i < proxy->n_udp; i++)
-        udp_listener_free(proxy->udp[i]);
+    for (size_t i = 0; i < proxy->replies.n_listeners; i++)
+        udp_listener_free(proxy->replies.listeners[i]);
     tcp_server_free(proxy->tcp);
     free(proxy);
 }
@@ -420,8 +340,8 @@ void dns_proxy_set_log_skip(struct dns_proxy *proxy, const struct policy *log_sk
 
 void dns_proxy_quiesce(struct dns_proxy *proxy)
 {
-    for (size_t i = 0; i < proxy->n_udp; i++)
-        udp_listener_quiesce(proxy->udp[i]);
+    for (size_t i = 0; i < proxy->replies.n_listeners; i++)
+        udp_listener_quiesce(proxy->replies.listeners[i]);
     tcp_server_quiesce(proxy->tcp);
 }
 

@@ -11,7 +11,7 @@
 #define IDS 65536
 
 struct query_pool {
-    struct query *queries; /* mapped, touched only as far as ever needed at once */
+    struct query *queries;  /* mapped, touched only as far as ever needed at once */
     size_t capacity, fresh; /* queries[fresh..] were never used */
     size_t count, large;
     struct query *free; /* last released first: its memory is warm */
@@ -27,8 +27,8 @@ int query_pool_new(size_t capacity, struct query_pool **ret)
     if (!pool)
         return -ENOMEM;
     pool->capacity = capacity;
-    pool->queries = mmap(NULL, capacity * sizeof(struct query), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                         -1, 0);
+    pool->queries =
+        mmap(NULL, capacity * sizeof(struct query), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pool->queries == MAP_FAILED) {
         free(pool);
         return -ENOMEM;

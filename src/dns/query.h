@@ -8,7 +8,7 @@
 
 #include <sys/queue.h>
 
-#define QUERY_INLINE 320 /* a header, the longest name, and an EDNS record with a cookie */
+#define QUERY_INLINE 320   /* a header, the longest name, and an EDNS record with a cookie */
 #define QUERY_LARGE_MAX 64 /* queries longer than that, at once */
 
 #define QUERY_NO_SOCKET UINT16_MAX
@@ -19,11 +19,11 @@ struct upstream_exchange;
 
 struct query {
     /* who asked */
-    struct tcp_client *tcp;  /* a reference; NULL: over UDP */
-    struct sock_addr peer;   /* UDP */
-    uint16_t listener;       /* UDP */
+    struct tcp_client *tcp; /* a reference; NULL: over UDP */
+    struct sock_addr peer;  /* UDP */
+    uint16_t listener;      /* UDP */
     uint16_t client_id;
-    uint16_t id; /* upstream */
+    uint16_t id;             /* upstream */
     uint16_t client_payload; /* bytes the client takes over UDP */
     /* what */
     uint16_t len;
@@ -35,11 +35,11 @@ struct query {
     uint8_t inline_packet[QUERY_INLINE];
     /* where it is now */
     uint64_t started_ns, deadline_ns;
-    uint16_t tried;    /* bit per upstream */
-    uint8_t upstream;  /* the one asked now */
-    uint16_t socket;   /* of the UDP pool; QUERY_NO_SOCKET while no datagram is awaited */
+    uint16_t tried;                     /* bit per upstream */
+    uint8_t upstream;                   /* the one asked now */
+    uint16_t socket;                    /* of the UDP pool; QUERY_NO_SOCKET while no datagram is awaited */
     struct upstream_exchange *exchange; /* while asked over TCP */
-    const char *error; /* of the latest attempt; static text */
+    const char *error;                  /* of the latest attempt; static text */
     struct forwarder *forwarder;
     bool waiting;
     TAILQ_ENTRY(query) deadline_link;

@@ -20,8 +20,7 @@ size_t dns_reply_header(const uint8_t *query, unsigned rcode, uint8_t ret_reply[
     return DNS_HEADER_SIZE;
 }
 
-static size_t write_opt(uint8_t *at, const struct dns_edns *edns, unsigned rcode, int ede,
-                        const char *text)
+static size_t write_opt(uint8_t *at, const struct dns_edns *edns, unsigned rcode, int ede, const char *text)
 {
     size_t text_len = text ? strlen(text) : 0;
     size_t options = ede == DNS_EDE_NONE ? 0 : 6 + text_len;
@@ -39,8 +38,8 @@ static size_t write_opt(uint8_t *at, const struct dns_edns *edns, unsigned rcode
     return 11 + options;
 }
 
-size_t dns_reply_empty(const uint8_t *query, size_t question_end, const struct dns_edns *edns, unsigned rcode,
-                       int ede, const char *text, uint8_t ret_reply[DNS_REPLY_MAX])
+size_t dns_reply_empty(const uint8_t *query, size_t question_end, const struct dns_edns *edns, unsigned rcode, int ede,
+                       const char *text, uint8_t ret_reply[DNS_REPLY_MAX])
 {
     write_header(ret_reply, query, rcode, 1);
     memcpy(ret_reply + DNS_HEADER_SIZE, query + DNS_HEADER_SIZE, question_end - DNS_HEADER_SIZE);

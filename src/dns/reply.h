@@ -17,8 +17,8 @@ size_t dns_reply_header(const uint8_t *query, unsigned rcode, uint8_t ret_reply[
 
 /* The question echoed, no records; with a fresh OPT when the client sent one (an echoed OPT would return its cookie and
  * options as if understood), and in it the extended error with `text` (may be NULL). */
-size_t dns_reply_empty(const uint8_t *query, size_t question_end, const struct dns_edns *edns, unsigned rcode,
-                       int ede, const char *text, uint8_t ret_reply[DNS_REPLY_MAX]);
+size_t dns_reply_empty(const uint8_t *query, size_t question_end, const struct dns_edns *edns, unsigned rcode, int ede,
+                       const char *text, uint8_t ret_reply[DNS_REPLY_MAX]);
 
 /* Cuts a response that is too long for a UDP client down to its question, with TC set (RFC 2181 section 9). Returns the
  * new length. */

@@ -1,248 +1,26 @@
 #include "dns/tcp_server.h"
 
-#include "base/wire.h"
-#include "dns/message.h"
-
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define LISTENERS_MAX 4
 #define ACCEPTS_PER_TURN 16
-#define FIRST_READ 514 /* a prefix and a message of the size that most have */
 #define ACCEPT_PAUSE_NS (100 * NS_PER_MS)
-
-struct tcp_client {
-    struct tcp_server *server;
-    struct loop_source source; /* fd -1: closed, and only references keep the memory */
-    uint32_t events;           /* what epoll is asked for */
-    unsigned refs;             /* queries under way */
-    bool eof;
-    struct loop_timer idle, resume;
-    uint8_t *in, *out;
-    size_t in_len, in_cap;
-    size_t out_len, out_sent;
-    TAILQ_ENTRY(tcp_client) link; /* by last activity, oldest first */
-};
 
 struct tcp_server {
     struct loop *loop;
-    struct tcp_server_limits limits;
-    struct tcp_server_callbacks callbacks;
+    struct tcp_clients *clients;
     struct loop_source listeners[LISTENERS_MAX];
-    size_t n_listeners;
+    size_t n;
     bool listening;
     struct loop_timer accept_again;
-    TAILQ_HEAD(tcp_clients, tcp_client) clients;
-    unsigned n_clients;
-    size_t unsent;
 };
-
-static void free_if_unused(struct tcp_client *client)
-{
-    if (client->source.fd < 0 && !client->refs)
-        free(client);
-}
-
-static void close_client(struct tcp_client *client)
-{
-    struct tcp_server *server = client->server;
-    loop_remove(server->loop, &client->source);
-    loop_timer_cancel(server->loop, &client->idle);
-    loop_timer_cancel(server->loop, &client->resume);
-    close(client->source.fd);
-    client->source.fd = -1;
-    TAILQ_REMOVE(&server->clients, client, link);
-    server->n_clients--;
-    server->unsent -= client->out_len - client->out_sent;
-    free(client->in);
-    free(client->out);
-    client->in = client->out = NULL;
-    client->in_len = client->out_len = client->out_sent = 0;
-    free_if_unused(client);
-}
-
-static bool is_idle(const struct tcp_client *client)
-{
-    return !client->refs && !client->out_len;
-}
-
-/* Backpressure: a client that does not take its replies, or has enough under way, is not read from. */
-static bool may_read(const struct tcp_client *client)
-{
-    return client->server->listening && !client->eof && !client->out_len &&
-           client->refs < client->server->limits.pipelined;
-}
-
-/* Brings epoll in line with the state; closes a client that has nothing more to do. False when it was closed. */
-static bool settle(struct tcp_client *client)
-{
-    if (client->eof && is_idle(client)) {
-        close_client(client);
-        return false;
-    }
-    uint32_t events = (may_read(client) ? EPOLLIN : 0u) | (client->out_len ? EPOLLOUT : 0u);
-    if (events != client->events) {
-        client->events = events;
-        loop_modify(client->server->loop, &client->source, events);
-    }
-    return true;
-}
-
-static void touch(struct tcp_client *client)
-{
-    struct tcp_server *server = client->server;
-    loop_timer_set(server->loop, &client->idle, loop_now(server->loop) + server->limits.idle_ns);
-    TAILQ_REMOVE(&server->clients, client, link);
-    TAILQ_INSERT_TAIL(&server->clients, client, link);
-}
-
-static void idle_fired(struct loop_timer *timer)
-{
-    struct tcp_client *client = timer->owner;
-    if (client->refs && !client->out_len)
-        touch(client); /* its queries have deadlines of their own */
-    else
-        close_client(client);
-}
-
-/* Hands complete messages to the callee, as long as the client may have more under way. */
-static void take_messages(struct tcp_client *client)
-{
-    struct tcp_server *server = client->server;
-    size_t at = 0;
-    bool any = false;
-    while (client->in_len - at >= 2 && may_read(client)) {
-        size_t len = wire_load16(client->in + at);
-        if (client->in_len - at - 2 < len)
-            break;
-        any = true;
-        server->callbacks.query(server->callbacks.ctx, client, client->in + at + 2, len);
-        if (client->source.fd < 0)
-            return;
-        at += 2 + len;
-    }
-    if (at)
-        memmove(client->in, client->in + at, client->in_len - at);
-    client->in_len -= at;
-    if (any)
-        touch(client);
-}
-
-/* Room for the message under way, or for the next one. */
-static bool make_room(struct tcp_client *client)
-{
-    size_t need = FIRST_READ;
-    if (client->in_len >= 2 && 2u + wire_load16(client->in) > need)
-        need = 2u + wire_load16(client->in);
-    if (need > client->in_cap) {
-        uint8_t *in = realloc(client->in, need);
-        if (!in)
-            return false;
-        client->in = in;
-        client->in_cap = need;
-    }
-    return client->in_len < client->in_cap;
-}
-
-static void read_messages(struct tcp_client *client)
-{
-    if (!make_room(client)) {
-        close_client(client);
-        return;
-    }
-    ssize_t n = recv(client->source.fd, client->in + client->in_len, client->in_cap - client->in_len, 0);
-    if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        close_client(client);
-        return;
-    }
-    if (n > 0)
-        client->in_len += (size_t)n;
-    client->refs++; /* held while callees run: one of them may close the client */
-    take_messages(client);
-    if (n == 0)
-        client->eof = true;
-    client->server->callbacks.batch_end(client->server->callbacks.ctx);
-    tcp_client_unref(client);
-}
-
-static void resume_fired(struct loop_timer *timer)
-{
-    struct tcp_client *client = timer->owner;
-    client->refs++;
-    take_messages(client);
-    client->server->callbacks.batch_end(client->server->callbacks.ctx);
-    tcp_client_unref(client);
-}
-
-static void write_replies(struct tcp_client *client)
-{
-    ssize_t n = send(client->source.fd, client->out + client->out_sent, client->out_len - client->out_sent,
-                     MSG_NOSIGNAL);
-    if (n < 0) {
-        if (errno != EAGAIN)
-            close_client(client);
-        return;
-    }
-    client->out_sent += (size_t)n;
-    client->server->unsent -= (size_t)n;
-    if (client->out_sent < client->out_len)
-        return;
-    free(client->out);
-    client->out = NULL;
-    client->out_len = client->out_sent = 0;
-    touch(client);
-    loop_timer_set(client->server->loop, &client->resume, 0); /* what waited behind the replies */
-    settle(client);
-}
-
-static void client_ready(struct loop_source *source, uint32_t events)
-{
-    struct tcp_client *client = source->owner;
-    if (events & (EPOLLERR | EPOLLHUP))
-        close_client(client);
-    else if (events & EPOLLOUT)
-        write_replies(client);
-    else
-        read_messages(client);
-}
-
-static struct tcp_client *longest_idle(struct tcp_server *server)
-{
-    struct tcp_client *client;
-    TAILQ_FOREACH(client, &server->clients, link)
-        if (is_idle(client))
-            return client;
-    return NULL;
-}
-
-static int add_client(struct tcp_server *server, int fd)
-{
-    struct tcp_client *client = calloc(1, sizeof(*client));
-    if (!client)
-        return -ENOMEM;
-    client->server = server;
-    client->events = EPOLLIN;
-    client->source = (struct loop_source){.fd = fd, .ready = client_ready, .owner = client};
-    client->idle = (struct loop_timer){.fire = idle_fired, .owner = client};
-    client->resume = (struct loop_timer){.fire = resume_fired, .owner = client};
-    int error = loop_add(server->loop, &client->source, EPOLLIN);
-    if (error) {
-        free(client);
-        return error;
-    }
-    TAILQ_INSERT_TAIL(&server->clients, client, link);
-    server->n_clients++;
-    touch(client);
-    return 0;
-}
 
 static void set_accepting(struct tcp_server *server, bool on)
 {
-    for (size_t i = 0; i < server->n_listeners; i++)
+    for (size_t i = 0; i < server->n; i++)
         loop_modify(server->loop, &server->listeners[i], on ? EPOLLIN : 0);
 }
 
@@ -263,40 +41,41 @@ static void listener_ready(struct loop_source *source, uint32_t events)
         }
         if (fd < 0)
             return;
-        if (server->n_clients >= server->limits.connections) {
-            struct tcp_client *oldest = longest_idle(server);
-            if (oldest)
-                close_client(oldest);
-        }
-        if (server->n_clients >= server->limits.connections || add_client(server, fd))
+        if (tcp_clients_add(server->clients, fd))
             close(fd);
     }
 }
 
-int tcp_server_new(struct loop *loop, const int *fds, size_t n, const struct tcp_server_limits *limits,
-                   const struct tcp_server_callbacks *callbacks, struct tcp_server **ret)
+static void stop_listening(struct tcp_server *server)
 {
+    loop_timer_cancel(server->loop, &server->accept_again);
+    for (size_t i = 0; server->listening && i < server->n; i++)
+        loop_remove(server->loop, &server->listeners[i]);
+    server->listening = false;
+}
+
+int tcp_server_new(struct loop *loop, const int *fds, size_t n, const struct tcp_limits *limits,
+                   const struct tcp_callbacks *callbacks, struct tcp_server **ret)
+{
+    if (n > LISTENERS_MAX)
+        return -E2BIG;
     struct tcp_server *server = calloc(1, sizeof(*server));
-    if (!server || n > LISTENERS_MAX) {
-        free(server);
-        return server ? -E2BIG : -ENOMEM;
-    }
+    if (!server)
+        return -ENOMEM;
     server->loop = loop;
-    server->limits = *limits;
-    server->callbacks = *callbacks;
     server->accept_again = (struct loop_timer){.fire = accept_again_fired, .owner = server};
     server->listening = true;
-    TAILQ_INIT(&server->clients);
-    for (size_t i = 0; i < n; i++) {
+    int error = tcp_clients_new(loop, limits, callbacks, &server->clients);
+    for (size_t i = 0; i < n && !error; i++) {
         server->listeners[i] = (struct loop_source){.fd = fds[i], .ready = listener_ready, .owner = server};
-        int error = loop_add(loop, &server->listeners[i], EPOLLIN);
-        if (error) {
-            while (i-- > 0)
-                loop_remove(loop, &server->listeners[i]);
-            free(server);
-            return error;
-        }
-        server->n_listeners++;
+        error = loop_add(loop, &server->listeners[i], EPOLLIN);
+        server->n += !error;
+    }
+    if (error) {
+        stop_listening(server);
+        tcp_clients_free(server->clients);
+        free(server);
+        return error;
     }
     *ret = server;
     return 0;
@@ -304,97 +83,17 @@ int tcp_server_new(struct loop *loop, const int *fds, size_t n, const struct tcp
 
 void tcp_server_quiesce(struct tcp_server *server)
 {
-    if (!server->listening)
-        return;
-    server->listening = false;
-    loop_timer_cancel(server->loop, &server->accept_again);
-    for (size_t i = 0; i < server->n_listeners; i++)
-        loop_remove(server->loop, &server->listeners[i]);
-    struct tcp_client *client, *next;
-    for (client = TAILQ_FIRST(&server->clients); client; client = next) {
-        next = TAILQ_NEXT(client, link);
-        client->eof = true;
-        settle(client);
-    }
+    stop_listening(server);
+    tcp_clients_quiesce(server->clients);
 }
 
 void tcp_server_free(struct tcp_server *server)
 {
     if (!server)
         return;
-    tcp_server_quiesce(server);
-    while (!TAILQ_EMPTY(&server->clients))
-        close_client(TAILQ_FIRST(&server->clients));
-    for (size_t i = 0; i < server->n_listeners; i++)
+    stop_listening(server);
+    tcp_clients_free(server->clients);
+    for (size_t i = 0; i < server->n; i++)
         close(server->listeners[i].fd);
     free(server);
-}
-
-struct tcp_client *tcp_client_ref(struct tcp_client *client)
-{
-    client->refs++;
-    return client;
-}
-
-void tcp_client_unref(struct tcp_client *client)
-{
-    client->refs--;
-    if (client->source.fd < 0) {
-        free_if_unused(client);
-        return;
-    }
-    if (!settle(client))
-        return;
-    /* Not at once: the caller is in the middle of its own batch. */
-    if (client->in_len >= 2 && may_read(client))
-        loop_timer_set(client->server->loop, &client->resume, 0);
-}
-
-/* Keeps what the socket did not take. */
-static void keep_unsent(struct tcp_client *client, const struct iovec *iov, size_t skip)
-{
-    struct tcp_server *server = client->server;
-    size_t pending = client->out_len - client->out_sent;
-    size_t more = iov[0].iov_len + iov[1].iov_len - skip;
-    uint8_t *out = server->unsent + more > server->limits.unsent ? NULL : malloc(pending + more);
-    if (!out) {
-        close_client(client);
-        return;
-    }
-    if (pending)
-        memcpy(out, client->out + client->out_sent, pending);
-    size_t at = pending;
-    for (int i = 0; i < 2; i++) {
-        size_t cut = skip < iov[i].iov_len ? skip : iov[i].iov_len;
-        memcpy(out + at, (const uint8_t *)iov[i].iov_base + cut, iov[i].iov_len - cut);
-        at += iov[i].iov_len - cut;
-        skip -= cut;
-    }
-    free(client->out);
-    client->out = out;
-    client->out_len = at;
-    client->out_sent = 0;
-    server->unsent += more;
-    settle(client);
-}
-
-void tcp_client_send(struct tcp_client *client, const uint8_t *msg, size_t len)
-{
-    if (client->source.fd < 0)
-        return;
-    uint8_t prefix[2];
-    wire_store16(prefix, (uint16_t)len);
-    struct iovec iov[2] = {{prefix, 2}, {(void *)(uintptr_t)msg, len}};
-    struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
-    ssize_t n = 0;
-    if (!client->out_len) {
-        n = sendmsg(client->source.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno != EAGAIN) {
-            close_client(client);
-            return;
-        }
-    }
-    size_t sent = n > 0 ? (size_t)n : 0;
-    if (sent < len + 2)
-        keep_unsent(client, iov, sent);
 }

@@ -1,41 +1,16 @@
-/* Clients on TCP (RFC 7766): length-prefixed queries, pipelined, answered in any order. Connections, the queries under
- * way on one of them and the memory of unsent replies are bounded. Runs in the loop. */
+/* The listening TCP sockets. Runs in the loop. */
 #ifndef DNS_TCP_SERVER_H
 #define DNS_TCP_SERVER_H
 
-#include "base/loop.h"
-
-#include <stddef.h>
+#include "dns/tcp_clients.h"
 
 struct tcp_server;
-struct tcp_client;
 
-struct tcp_server_callbacks {
-    void *ctx;
-    /* One query; `msg` may be changed and is valid until the call returns. A callee that will answer later holds a
-     * reference until then. */
-    void (*query)(void *ctx, struct tcp_client *client, uint8_t *msg, size_t len);
-    void (*batch_end)(void *ctx);
-};
-
-struct tcp_server_limits {
-    unsigned connections; /* beyond it the longest idle one is closed, or, when none is idle, the new one */
-    unsigned pipelined;   /* queries under way per connection; beyond it reading stops */
-    size_t unsent;        /* bytes of replies not yet taken by clients, over all connections */
-    uint64_t idle_ns;     /* without a query under way, or for one message to arrive, or to take a reply */
-};
-
-/* Serves the listening sockets, which it takes over. 0 or -errno. */
-int tcp_server_new(struct loop *loop, const int *fds, size_t n, const struct tcp_server_limits *limits,
-                   const struct tcp_server_callbacks *callbacks, struct tcp_server **ret);
-/* Closes everything. References of clients must have been given back. */
+/* Serves the listening sockets, which it takes over, when there is no error. 0 or -errno. */
+int tcp_server_new(struct loop *loop, const int *fds, size_t n, const struct tcp_limits *limits,
+                   const struct tcp_callbacks *callbacks, struct tcp_server **ret);
 void tcp_server_free(struct tcp_server *server);
 /* Takes no more connections and no more queries; replies still go out. */
 void tcp_server_quiesce(struct tcp_server *server);
-
-struct tcp_client *tcp_client_ref(struct tcp_client *client);
-void tcp_client_unref(struct tcp_client *client);
-/* Sends a reply; does nothing when the client is gone. Copies what the socket does not take at once. */
-void tcp_client_send(struct tcp_client *client, const uint8_t *msg, size_t len);
 
 #endif

@@ -41,8 +41,8 @@ static void finish(struct upstream_exchange *exchange, int error)
 /* 0 when all is sent, -EAGAIN when more is to come, else -errno. */
 static int send_query(struct upstream_exchange *exchange)
 {
-    ssize_t n = send(exchange->source.fd, exchange->query + exchange->sent, exchange->query_len - exchange->sent,
-                     MSG_NOSIGNAL);
+    ssize_t n =
+        send(exchange->source.fd, exchange->query + exchange->sent, exchange->query_len - exchange->sent, MSG_NOSIGNAL);
     if (n < 0)
         return -errno;
     exchange->sent += (size_t)n;

@@ -26,8 +26,8 @@ int upstream_udp_new(struct loop *loop, const struct upstreams *upstreams,
                      uint32_t (*mark_of)(void *ctx, const struct sock_addr *upstream),
                      const struct upstream_udp_callbacks *callbacks, struct upstream_udp **ret);
 void upstream_udp_free(struct upstream_udp *udp);
-/* Queues a query; `msg` must stay as it is until upstream_udp_flush(). 0 and the socket it will leave on, or -errno when
- * no socket can be had. */
+/* Queues a query; `msg` must stay as it is until upstream_udp_flush(). 0 and the socket it will leave on, or -errno
+ * when no socket can be had. */
 int upstream_udp_send(struct upstream_udp *udp, size_t upstream, const uint8_t *msg, size_t len, uint16_t *ret_socket);
 void upstream_udp_flush(struct upstream_udp *udp);
 

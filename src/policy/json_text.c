@@ -28,7 +28,8 @@ int json_text_check(const char *text, size_t len, struct why *why)
         if (in_string && s[i] == '\\') {
             if (len - i >= 6 && !memcmp(s + i, "\\u0000", 6))
                 return why_set(why, -EINVAL, "NUL character (\\u0000) in a string at byte %zu", i);
-            i += 2; /* an escaped quote does not end the string */
+            bool escaped = len - i >= 2 && (s[i + 1] == '"' || s[i + 1] == '\\'); /* and so ends and begins nothing */
+            i += escaped ? 2 : 1;
             continue;
         }
         if (s[i] == '"')

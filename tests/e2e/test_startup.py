@@ -233,9 +233,6 @@ def test_listen_address(world, start, address, reachable):
 
 def test_kernel_without_ipv6(world, start):
     """The sandbox of a machine that has IPv6 switched off."""
-    world.sandbox.sysctl("net/ipv6/conf/lo/disable_ipv6", 1)
-    try:
+    with world.sandbox.sysctl("net/ipv6/conf/lo/disable_ipv6", 1):
         start(RULES={"egress": [{"action": "allow", "target": "*.allowed.test"}]})
         assert dnsclient.addresses(dnsclient.ask(world.sandbox, "www.allowed.test")) == ["203.0.113.10"]
-    finally:
-        world.sandbox.sysctl("net/ipv6/conf/lo/disable_ipv6", 0)

@@ -40,16 +40,18 @@ def parse(wire):
     return dns.message.from_wire(wire)
 
 
-def ask(namespace, name, rdtype="A", server="192.0.2.53", tcp=False, edns=False, timeout=6.0, port=53):
-    return exchange(namespace, question(name, rdtype, edns), server, tcp, timeout, port)
+def ask(namespace, name, rdtype="A", server="192.0.2.53", tcp=False, edns=False, timeout=6.0, port=53, source_port=0):
+    return exchange(namespace, question(name, rdtype, edns), server, tcp, timeout, port, source_port)
 
 
-def exchange(namespace, query, server="192.0.2.53", tcp=False, timeout=6.0, port=53):
+def exchange(namespace, query, server="192.0.2.53", tcp=False, timeout=6.0, port=53, source_port=0):
     if tcp:
         with tcp_socket(namespace, server, port, timeout) as sock:
             return dns.query.tcp(query, server, timeout, sock=sock)
     with udp_socket(namespace, server) as sock:
         sock.setblocking(False)
+        if source_port:
+            sock.bind(("", source_port))
         return dns.query.udp(query, server, timeout, port, sock=sock)
 
 

@@ -37,9 +37,18 @@ class Namespace:
         """Runs `ip` with the words of `command` in here."""
         _run("ip", "-n", self.name, *command.split())
 
+    @contextlib.contextmanager
     def sysctl(self, name, value):
+        """`/proc/sys/NAME` has this value in here as long as the block lasts."""
+        path = pathlib.Path("/proc/sys", name)
         with self.inside():
-            pathlib.Path("/proc/sys", name).write_text(str(value))
+            before = path.read_text()
+            path.write_text(str(value))
+        try:
+            yield
+        finally:
+            with self.inside():
+                path.write_text(before)
 
     @contextlib.contextmanager
     def inside(self):

@@ -136,6 +136,20 @@ START_TEST(one_of_two_conditional_changes_wins)
 }
 END_TEST
 
+/* Connections are refused, or soon are. */
+static void expect_no_new_connections(void)
+{
+    struct sockaddr_in sin = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(f.port)};
+    uint64_t limit = clock_monotonic_ns() + 10 * NS_PER_S;
+    int error = 0;
+    while (error != ECONNREFUSED && clock_monotonic_ns() < limit) {
+        _cleanup_close_ int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        error = connect(late, (struct sockaddr *)&sin, sizeof(sin)) ? errno : 0;
+    }
+    ck_assert_int_eq(error, ECONNREFUSED);
+}
+
 static void *stop_soon(void *arg)
 {
     api_stop(f.api, 50);
@@ -154,6 +168,7 @@ START_TEST(stop_with_suspended_connections)
     client_expect(&f, "GET", "/healthz", NULL, 200, "ok"); /* the second is in the queue by now */
     ck_assert_int_eq(pthread_create(&stopper, NULL, stop_soon, NULL), 0);
     client_expect_answer(second, 503, "the sidecar is stopping\n");
+    expect_no_new_connections();
     fixture_release(&f);
     client_expect_answer(first, 200, "{\"status\":\"ok\",\"mode\":\"allow_all\"");
     pthread_join(stopper, NULL);
@@ -166,6 +181,8 @@ END_TEST
 
 START_TEST(stop_does_not_wait_for_the_idle_nor_long_for_the_slow)
 {
+    fixture_stop(&f);
+    fixture_start(&f, (struct api_settings){0});
     _cleanup_close_ int idle = client_connect(&f), slow = client_connect(&f);
     client_send(idle, "GET", "/healthz", NULL, NULL, 0);
     client_expect_answer(idle, 200, "ok");
@@ -191,15 +208,7 @@ START_TEST(quiesce_takes_no_new_connections)
     api_quiesce(f.api);
     client_send(fd, "GET", "/policy", NULL, NULL, 0);
     client_expect_answer(fd, 200, "{\"status\":\"ok\"");
-    struct sockaddr_in sin = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(f.port)};
-    uint64_t limit = clock_monotonic_ns() + 10 * NS_PER_S;
-    int error = 0;
-    while (error != ECONNREFUSED && clock_monotonic_ns() < limit) {
-        _cleanup_close_ int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        error = connect(late, (struct sockaddr *)&sin, sizeof(sin)) ? errno : 0;
-    }
-    ck_assert_int_eq(error, ECONNREFUSED);
+    expect_no_new_connections();
 }
 END_TEST
 

@@ -39,6 +39,13 @@ static int64_t take_number(struct log *log)
     return field.integer;
 }
 
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 START_TEST(every_kind_of_field_comes_back)
 {
     static const char with_nul[] = "a\0b";
@@ -47,7 +54,7 @@ START_TEST(every_kind_of_field_comes_back)
     struct ip_addr ips[2];
     ck_assert_int_eq(ip_parse("192.0.2.1", &ips[0]), 0);
     ck_assert_int_eq(ip_parse("2001:db8::1", &ips[1]), 0);
-    int64_t before = (int64_t)time(NULL);
+    int64_t before = now_ns();
     ck_assert(log_begin(log, LOG_WARN, LOG_DENIED, "message"));
     log_str(log, "str", with_nul, 3);
     log_int(log, "int", INT64_MIN);
@@ -64,8 +71,8 @@ START_TEST(every_kind_of_field_comes_back)
     ck_assert_int_eq(record.level, LOG_WARN);
     ck_assert_int_eq(record.event, LOG_DENIED);
     ck_assert_str_eq(record.msg, "message");
-    ck_assert_int_ge(record.time_ns / 1000000000, before);
-    ck_assert_int_le(record.time_ns / 1000000000, (int64_t)time(NULL));
+    ck_assert_int_ge(record.time_ns, before);
+    ck_assert_int_le(record.time_ns, now_ns());
     ck_assert(log_field_next(&record, &f) && f.type == LOG_STR && f.len == 3 && !memcmp(f.data, with_nul, 3));
     ck_assert_str_eq(f.key, "str");
     ck_assert(log_field_next(&record, &f) && f.type == LOG_INT && f.integer == INT64_MIN);
@@ -204,15 +211,16 @@ static void *hammer(void *arg)
     char payload[PAYLOAD_MAX];
     for (int64_t seq = 0; seq < HAMMERED; seq++) {
         size_t len = random_below(&random, random_below(&random, 8) ? 40 : PAYLOAD_MAX);
-        if (!log_begin(log, LOG_INFO, LOG_PLAIN, "m")) {
-            sched_yield(); /* full: without this, a machine of one core would see little but drops */
-            continue;
+        uint64_t dropped = log_dropped(log);
+        if (log_begin(log, LOG_INFO, LOG_PLAIN, "m")) {
+            memset(payload, payload_byte(seq), len);
+            log_int(log, "n", seq);
+            log_str(log, "payload", payload, len);
+            log_int(log, "len", (int64_t)len);
+            log_end(log);
         }
-        memset(payload, payload_byte(seq), len);
-        log_int(log, "n", seq);
-        log_str(log, "payload", payload, len);
-        log_int(log, "len", (int64_t)len);
-        log_end(log);
+        if (log_dropped(log) != dropped)
+            sched_yield(); /* full: on a busy machine there would be little but drops without this */
     }
     return NULL;
 }
@@ -254,8 +262,7 @@ START_TEST(two_threads_tear_nothing_and_lose_only_what_is_counted)
             ended = pthread_tryjoin_np(producer, NULL) == 0;
         }
     }
-    printf("# %lu of %d taken\n", (unsigned long)taken, HAMMERED);
-    ck_assert_uint_gt(taken, 1000);
+    ck_assert_uint_gt(taken, HAMMERED / 10);
     ck_assert_uint_eq(taken + log_dropped(log), HAMMERED);
     log_free(log);
 }

@@ -79,11 +79,11 @@ START_TEST(names_only_refuses_addresses)
 }
 END_TEST
 
-static char folder[] = "/tmp/test_rule_file.XXXXXX";
-static char path[64];
+static char folder[64], path[128];
 
 static void folder_make(void)
 {
+    strcpy(folder, "/tmp/test_rule_file.XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(path, sizeof(path), "%s/allow.always", folder);
 }
@@ -103,7 +103,7 @@ START_TEST(a_file_is_loaded)
     fclose(file);
     struct policy *policy = NULL;
     struct why why = {""};
-    char expected[128];
+    char expected[256];
     ck_assert_int_eq(rule_file_load(folder, "allow.always", ACTION_ALLOW, false, &policy, &why), -EINVAL);
     snprintf(expected, sizeof(expected), "%s:2: \"b c\"", path);
     ck_assert_int_eq(strncmp(why.text, expected, strlen(expected)), 0);

@@ -1,0 +1,49 @@
+#include "base/text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+char *text_trimmed(const char *text, size_t len)
+{
+    static const char blank[] = " \t\r\n\v\f";
+    while (len && strchr(blank, *text))
+        text++, len--;
+    while (len && strchr(blank, text[len - 1]))
+        len--;
+    return strndup(text, len);
+}
+
+bool text_truthy(const char *text)
+{
+    static const char *const words[] = {"1", "true", "yes", "y", "on"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (!strcasecmp(text, words[i]))
+            return true;
+    return false;
+}
+
+bool text_whole_number(const char *text, unsigned min, unsigned max, unsigned *ret)
+{
+    char *end;
+    errno = 0;
+    unsigned long number = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || number < min || number > max)
+        return false;
+    *ret = (unsigned)number;
+    return true;
+}
+
+int text_split(const char *text, char separator, int (*each)(void *ctx, const char *part), void *ctx)
+{
+    for (;;) {
+        const char *end = strchrnul(text, separator);
+        char *part = text_trimmed(text, (size_t)(end - text));
+        int result = part ? each(ctx, part) : -ENOMEM;
+        free(part);
+        if (result || !*end)
+            return result;
+        text = end + 1;
+    }
+}

@@ -1,0 +1,41 @@
+#include "dns/events.h"
+
+#include <string.h>
+
+#define LOGGED_IPS_MAX 64 /* what a line can hold with room to spare */
+
+void event_outbound(struct log *log, const struct policy *skip, const struct dns_question *question,
+                    const struct dns_address *addresses, size_t n)
+{
+    if (!log_wants(log, LOG_INFO) || (skip && policy_match_name(skip, question->name, question->name_len)) ||
+        !log_begin(log, LOG_INFO, LOG_OUTBOUND, "egress outbound"))
+        return;
+    log_name(log, "target.host", question->name, question->name_len);
+    if (n) {
+        struct ip_addr ips[LOGGED_IPS_MAX];
+        n = n < LOGGED_IPS_MAX ? n : LOGGED_IPS_MAX;
+        for (size_t i = 0; i < n; i++)
+            ips[i] = addresses[i].addr;
+        log_ips(log, "target.ips", ips, n);
+    }
+    log_end(log);
+}
+
+void event_outbound_failed(struct log *log, const struct dns_question *question, const char *error)
+{
+    if (!log_begin(log, LOG_INFO, LOG_OUTBOUND, "egress outbound"))
+        return;
+    log_name(log, "target.host", question->name, question->name_len);
+    log_str(log, "error", error, strlen(error));
+    log_end(log);
+}
+
+void event_denied(struct log *log, const struct dns_question *question, const struct decision *decision)
+{
+    if (!log_begin(log, LOG_INFO, LOG_DENIED, "egress denied"))
+        return;
+    const char *rule = decision->rule ? decision->rule->text : "default";
+    log_name(log, "target.host", question->name, question->name_len);
+    log_str(log, "rule", rule, strlen(rule));
+    log_end(log);
+}

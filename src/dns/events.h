@@ -1,0 +1,17 @@
+/* The log events of the DNS proxy. */
+#ifndef DNS_EVENTS_H
+#define DNS_EVENTS_H
+
+#include "base/log.h"
+#include "dns/message.h"
+#include "dns/proxy.h"
+
+/* egress.outbound: a name was let through and answered with these addresses. Not when `skip` matches it. */
+void event_outbound(struct log *log, const struct policy *skip, const struct dns_question *question,
+                    const struct dns_address *addresses, size_t n);
+/* egress.outbound: a name was let through and no upstream answered. */
+void event_outbound_failed(struct log *log, const struct dns_question *question, const char *error);
+/* egress.denied */
+void event_denied(struct log *log, const struct dns_question *question, const struct decision *decision);
+
+#endif

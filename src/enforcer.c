@@ -1,0 +1,148 @@
+#include "enforcer.h"
+
+#include "base/buf.h"
+#include "policy/policy_json.h"
+#include "policy/policy_log.h"
+
+#include <string.h>
+
+static struct policy_layers layers_of(struct policy *policy, const struct always *always)
+{
+    return (struct policy_layers){.deny_always = always->deny, .allow_always = always->allow, .policy = policy};
+}
+
+struct policy_layers enforcer_layers(const struct enforcer *enforcer)
+{
+    return layers_of(enforcer->policy, &enforcer->always);
+}
+
+static struct ip_ranges ranges_of(const struct policy *policy, enum action action)
+{
+    return policy ? policy_ranges(policy, action) : (struct ip_ranges){0};
+}
+
+static struct nft_policy for_kernel(const struct policy_layers *layers)
+{
+    return (struct nft_policy){
+        .default_allow = policy_default(layers->policy) == ACTION_ALLOW,
+        .always_deny = ranges_of(layers->deny_always, ACTION_DENY),
+        .always_allow = ranges_of(layers->allow_always, ACTION_ALLOW),
+        .deny = ranges_of(layers->policy, ACTION_DENY),
+        .allow = ranges_of(layers->policy, ACTION_ALLOW),
+    };
+}
+
+int enforcer_install(struct enforcer *enforcer, struct why *why)
+{
+    struct policy_layers layers = enforcer_layers(enforcer);
+    struct nft_policy rules = for_kernel(&layers);
+    return nft_install(enforcer->nft, &rules, why);
+}
+
+static bool still_allowed(void *ctx, const uint8_t *name, size_t len)
+{
+    return policy_decide(ctx, name, len).action == ACTION_ALLOW;
+}
+
+/* Kernel and proxy get the new layers together. On failure both hold the old ones. */
+static int enforce(struct enforcer *enforcer, const struct policy_layers *layers, struct why *why)
+{
+    struct nft_policy rules = for_kernel(layers);
+    int error = nft_apply(enforcer->nft, &rules, still_allowed, (void *)(uintptr_t)layers, why);
+    if (!error)
+        dns_proxy_set_layers(enforcer->proxy, layers);
+    return error;
+}
+
+int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *why)
+{
+    struct policy_layers layers = layers_of(next, &enforcer->always);
+    int error = enforce(enforcer, &layers, why);
+    if (error)
+        return error;
+    policy_unref(enforcer->policy);
+    enforcer->policy = policy_ref(next);
+    return 0;
+}
+
+static void log_event(struct enforcer *enforcer, enum log_event event, const char *msg, const char *source,
+                      const struct buf *rules, size_t count)
+{
+    if (rules->failed || !log_begin(enforcer->log, LOG_INFO, event, msg))
+        return;
+    const char *action = policy_default(enforcer->policy) == ACTION_ALLOW ? "allow" : "deny";
+    log_str(enforcer->log, "egress.default", action, strlen(action));
+    if (source)
+        log_str(enforcer->log, "source", source, strlen(source));
+    policy_log_rules(enforcer->log, rules->data, rules->len, count);
+    log_end(enforcer->log);
+}
+
+void enforcer_log_loaded(struct enforcer *enforcer)
+{
+    _cleanup_buf_ struct buf rules = {0};
+    policy_rules_to_json(enforcer->policy, &rules);
+    log_event(enforcer, LOG_LOADED, "egress policy loaded", NULL, &rules, policy_count(enforcer->policy));
+}
+
+/* The rules of both files as one list: deny.always first, as they decide. */
+static int copy_always(const struct always *always, struct rule_list *list)
+{
+    const struct policy *files[] = {always->deny, always->allow};
+    for (size_t f = 0; f < 2; f++) {
+        for (size_t i = 0; files[f] && i < policy_count(files[f]); i++) {
+            int error = rule_list_copy(list, policy_rule(files[f], i));
+            if (error)
+                return error;
+        }
+    }
+    return 0;
+}
+
+static void log_always_updated(struct enforcer *enforcer)
+{
+    _cleanup_buf_ struct buf rules = {0};
+    struct rule_list *list;
+    if (rule_list_new(&list))
+        return;
+    if (!copy_always(&enforcer->always, list)) {
+        rules_to_json(list, &rules);
+        log_event(enforcer, LOG_UPDATED, "egress policy updated", "always", &rules, rule_list_count(list));
+    }
+    rule_list_free(list);
+}
+
+static void log_update_failed(struct enforcer *enforcer, const struct why *why)
+{
+    if (!log_begin(enforcer->log, LOG_ERROR, LOG_UPDATE_FAILED, "egress policy update failed"))
+        return;
+    log_str(enforcer->log, "error", why->text, strlen(why->text));
+    log_str(enforcer->log, "source", "always", strlen("always"));
+    log_end(enforcer->log);
+}
+
+void enforcer_reload_always(struct enforcer *enforcer)
+{
+    struct always always;
+    struct why why;
+    if (always_read(enforcer->config, &always, &why)) {
+        log_update_failed(enforcer, &why);
+        return;
+    }
+    struct policy_layers layers = layers_of(enforcer->policy, &always);
+    if (enforce(enforcer, &layers, &why)) {
+        always_done(&always);
+        log_update_failed(enforcer, &why);
+        return;
+    }
+    dns_proxy_set_log_skip(enforcer->proxy, always.log_skip);
+    always_done(&enforcer->always);
+    enforcer->always = always;
+    log_always_updated(enforcer);
+}
+
+void enforcer_done(struct enforcer *enforcer)
+{
+    policy_unref(enforcer->policy);
+    always_done(&enforcer->always);
+}

@@ -1,0 +1,34 @@
+/* The policy in force: the API's and the always files over it, held alike by the kernel and the DNS proxy. Belongs to
+ * the loop thread. */
+#ifndef ENFORCER_H
+#define ENFORCER_H
+
+#include "base/log.h"
+#include "dns/proxy.h"
+#include "nft/nft.h"
+#include "sources.h"
+
+/* Filled by the daemon; all but `policy` and `always` are borrowed. */
+struct enforcer {
+    const struct config *config;
+    struct log *log;
+    struct nft *nft;
+    struct dns_proxy *proxy;
+    struct policy *policy; /* a reference */
+    struct always always;
+};
+
+struct policy_layers enforcer_layers(const struct enforcer *enforcer);
+/* Puts the kernel's table in place, at start. */
+int enforcer_install(struct enforcer *enforcer, struct why *why);
+/* Enforces `next` (a reference is taken) in one turn of the loop. On failure the old policy is in force everywhere. */
+int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *why);
+/* Rereads the always files; a bad new version leaves the last good rules in force. Logs what came of it. Blocks on the
+ * disk. */
+void enforcer_reload_always(struct enforcer *enforcer);
+/* The event egress.loaded. */
+void enforcer_log_loaded(struct enforcer *enforcer);
+/* Gives up what it owns. */
+void enforcer_done(struct enforcer *enforcer);
+
+#endif
