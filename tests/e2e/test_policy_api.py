@@ -298,8 +298,13 @@ def test_token(start):
 
 
 def test_without_a_token_the_log_warns_once(sidecar):
-    warned = [record for record in sidecar.records if record["level"] == "warn" and "TOKEN" in json.dumps(record)]
-    assert len(warned) == 1
+    def warns(record):
+        return record["level"] == "warn" and "OPENSANDBOX_EGRESS_TOKEN" in record["msg"]
+
+    sidecar.wait_record(warns)
+    sidecar.request("POST", "/policy", "")
+    sidecar.stop()
+    assert sum(map(warns, sidecar.records)) == 1
 
 
 def test_api_answers_on_both_families(world, sidecar):

@@ -67,9 +67,8 @@ def _refuses(world, settings, code=CONFIG_ERROR, says=()):
 def test_value_that_cannot_be_parsed(world, server, name, value):
     variable = f"OPENSANDBOX_EGRESS_{name}"
     done = _refuses(world, {name: value}, says=[variable])
-    named = value if name != "RULES" else ""
-    assert named in done.stderr, "the value is named"
-    assert len(done.stderr) > len(variable) + len(value) + 10, "what was expected is said"
+    assert value.split(",")[-1] in done.stderr, "the value, or the part of it that is wrong, is named"
+    assert "expected" in done.stderr
     _is_closed(world, server)
 
 
@@ -110,7 +109,7 @@ def test_port_taken(world, server, name, port):
         holder = socket.create_server(("127.0.0.1", port))
     with holder:
         _refuses(world, {name: f":{port}" if name == "HTTP_ADDR" else str(port)}, PORT_TAKEN, [str(port)])
-    assert world.sandbox.table() is None, "whoever has the port may be another sidecar: nothing is changed"
+    _is_closed(world, server)
 
 
 def test_error_leaves_a_table_that_is_there(world, start):
@@ -174,7 +173,7 @@ def test_the_machines_own_namespace_may_be_meant(world, unshare, settings):
 def test_help_and_version(world):
     done = command(world.sandbox, ["--help"], {})
     assert done.returncode == 0 and done.stderr == ""
-    for word in "--check", "--cleanup", "--version", "OPENSANDBOX_EGRESS_MODE", "OPENSANDBOX_EGRESS_RULES":
+    for word in "--check", "--cleanup", "--version", "OPENSANDBOX_EGRESS_", "RULES", "Exit codes":
         assert word in done.stdout
     done = command(world.sandbox, ["--version"], {})
     assert done.returncode == 0 and re.fullmatch(r"opensandbox-egress \d+\.\d+\.\d+\n", done.stdout)
@@ -194,6 +193,7 @@ def test_check_prints_the_configuration_and_changes_nothing(world, tmp_path):
     assert done.returncode == 0, done.stderr
     for word in "OPENSANDBOX_EGRESS_MODE=dns+nft", "from.the.file", "OPENSANDBOX_EGRESS_MAX_RULES=77", UPSTREAM_V4:
         assert word in done.stdout, done.stdout
+    assert done.stdout.endswith("\n")
     assert "s3cret" not in done.stdout + done.stderr and "OPENSANDBOX_EGRESS_TOKEN" in done.stdout
     assert world.sandbox.table() is None
 
