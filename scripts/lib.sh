@@ -30,11 +30,10 @@ install_packages() {
     return $status
 }
 
-# build DIR [meson options]: configures the folder if need be, and builds.
+# build DIR [meson options]: builds in the folder, which is configured with the options when it is new.
 build() {
     local dir=$root/$1
     shift
-    local again=()
-    [[ -f $dir/build.ninja ]] && again=(--reconfigure)
-    meson setup "${again[@]}" "$@" "$dir" "$root" && ninja -C "$dir"
+    [[ -f $dir/build.ninja ]] || meson setup -Dwerror=true "$@" "$dir" "$root" || return
+    ninja -C "$dir"
 }

@@ -68,8 +68,7 @@ void batch_begin(struct batch *batch)
 struct nlmsghdr *batch_message(struct batch *batch, uint16_t type, uint16_t flags)
 {
     close_message(batch);
-    struct nlmsghdr *nlh =
-        open_message(batch, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, NFPROTO_INET, 0);
+    struct nlmsghdr *nlh = open_message(batch, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, NFPROTO_INET, 0);
     mnl_attr_put_strz(nlh, 1, NFT_TABLE);
     return nlh;
 }

@@ -171,8 +171,12 @@ static void chain_loopback(struct batch *batch, const struct nft_settings *setti
 /* What holds in every sandbox, before any policy. */
 static void egress_begin(struct batch *batch, const struct nft_settings *settings)
 {
-    static const uint8_t link_types[] = {ICMP6_PACKET_TOO_BIG,  MLD_LISTENER_REPORT, MLD_LISTENER_REDUCTION,
-                                         ND_ROUTER_SOLICIT,     ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT,
+    static const uint8_t link_types[] = {ICMP6_PACKET_TOO_BIG,
+                                         MLD_LISTENER_REPORT,
+                                         MLD_LISTENER_REDUCTION,
+                                         ND_ROUTER_SOLICIT,
+                                         ND_NEIGHBOR_SOLICIT,
+                                         ND_NEIGHBOR_ADVERT,
                                          143 /* MLDv2 report, RFC 3810 section 5.2 */};
     chain_refuse(batch);
     chain_link(batch);

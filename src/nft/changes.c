@@ -96,8 +96,7 @@ static void append(struct changes *changes, enum kind kind, enum timed_set set, 
 {
     leases_hold(changes->sets[set], lease);
     lease->change = (uint32_t)changes->n;
-    changes->items[changes->n++] =
-        (struct change){.lease = lease, .expires_ns = expires_ns, .set = set, .kind = kind};
+    changes->items[changes->n++] = (struct change){.lease = lease, .expires_ns = expires_ns, .set = set, .kind = kind};
 }
 
 int changes_add(struct changes *changes, enum timed_set set, const struct ip_addr *addr, uint64_t expires_ns,

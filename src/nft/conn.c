@@ -64,9 +64,9 @@ static void read_answer(struct conn *conn, struct verdict *verdict, int len)
         if (!error->error || verdict->error)
             continue;
         const char *text = explanation(nlh);
-        verdict->error = why_set(verdict->why, error->error, "nf_tables, message %u of %u: %s%s%s",
-                                 nlh->nlmsg_seq - verdict->first, conn->seq - verdict->first,
-                                 strerror(-error->error), text ? ": " : "", text ? text : "");
+        verdict->error =
+            why_set(verdict->why, error->error, "nf_tables, message %u of %u: %s%s%s", nlh->nlmsg_seq - verdict->first,
+                    conn->seq - verdict->first, strerror(-error->error), text ? ": " : "", text ? text : "");
     }
 }
 
@@ -175,7 +175,8 @@ int conn_commit(struct conn *conn, struct batch *batch, struct why *why)
     if (error)
         return error;
     int left = (int)bytes->len;
-    for (struct nlmsghdr *nlh = (struct nlmsghdr *)bytes->data; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
+    for (struct nlmsghdr *nlh = (struct nlmsghdr *)bytes->data; mnl_nlmsg_ok(nlh, left);
+         nlh = mnl_nlmsg_next(nlh, &left))
         nlh->nlmsg_seq = ++conn->seq;
     if (mnl_socket_sendto(conn->socket, bytes->data, bytes->len) < 0)
         return why_set(why, -errno, "cannot send to nf_tables: %s", strerror(errno));

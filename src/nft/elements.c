@@ -1,8 +1,8 @@
 #include "nft/elements.h"
 
 #include <arpa/inet.h>
-#include <linux/netfilter/nf_tables.h>
 #include <endian.h>
+#include <linux/netfilter/nf_tables.h>
 #include <string.h>
 
 /* Attribute lengths have 16 bits, and a list that outgrows them breaks without an error. */

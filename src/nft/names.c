@@ -161,7 +161,10 @@ static size_t name_text(const uint8_t *wire, size_t len, char *out, size_t size)
             bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
             if (n + (plain ? 1 : 4) >= size)
                 return 0;
-            n += (size_t)snprintf(out + n, size - n, plain ? "%c" : "\\%03u", c);
+            if (plain)
+                out[n++] = (char)c;
+            else
+                n += (size_t)snprintf(out + n, size - n, "\\%03u", c);
         }
     }
     if (n == 0 && size > 1)

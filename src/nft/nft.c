@@ -49,8 +49,7 @@ static int copy_ranges(const struct ip_ranges *ranges, struct ip_ranges *ret)
         memcpy(copy, ranges->v4, ranges->n_v4 * sizeof(*copy));
     if (ranges->n_v6)
         memcpy(copy + ranges->n_v4, ranges->v6, ranges->n_v6 * sizeof(*copy));
-    *ret = (struct ip_ranges){
-        .v4 = copy, .v6 = copy + ranges->n_v4, .n_v4 = ranges->n_v4, .n_v6 = ranges->n_v6};
+    *ret = (struct ip_ranges){.v4 = copy, .v6 = copy + ranges->n_v4, .n_v4 = ranges->n_v4, .n_v6 = ranges->n_v6};
     return 0;
 }
 

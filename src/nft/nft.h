@@ -15,12 +15,12 @@
 
 /* What stays the same for the life of the process. All pointers are borrowed and must outlive `struct nft`. */
 struct nft_settings {
-    bool filter;            /* dns+nft: the filter chain and the sets; else the redirect alone */
-    uint16_t dns_port;      /* where port 53 is redirected to, on this host */
-    uint32_t mark;          /* SO_MARK of the sidecar's own packets, not 0 */
+    bool filter;                       /* dns+nft: the filter chain and the sets; else the redirect alone */
+    uint16_t dns_port;                 /* where port 53 is redirected to, on this host */
+    uint32_t mark;                     /* SO_MARK of the sidecar's own packets, not 0 */
     const struct sock_addr *upstreams; /* the mark opens their ports, and port 53, to any address */
-    size_t n_upstreams;     /* at most NFT_UPSTREAMS_MAX */
-    const struct ip_addr *exempt; /* DNS to them is not redirected; port 53 reaches them */
+    size_t n_upstreams;                /* at most NFT_UPSTREAMS_MAX */
+    const struct ip_addr *exempt;      /* DNS to them is not redirected; port 53 reaches them */
     size_t n_exempt;
     bool block_doh_443;
     struct ip_ranges doh_blocklist; /* empty with block_doh_443: all of 443 */

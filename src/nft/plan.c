@@ -47,12 +47,10 @@ static void put_ranges(struct batch *batch, const char *stem, const struct ip_ra
 static void put_exempt(struct batch *batch, const struct nft_settings *settings, uint8_t family)
 {
     char name[SET_NAME_MAX];
-    struct elements elements = {
-        .batch = batch, .type = NFT_MSG_NEWSETELEM, .set = set_name("exempt", family, name)};
+    struct elements elements = {.batch = batch, .type = NFT_MSG_NEWSETELEM, .set = set_name("exempt", family, name)};
     for (size_t i = 0; i < settings->n_exempt; i++)
         if (settings->exempt[i].family == family)
-            elements_put(&elements,
-                         &(struct element){.key = settings->exempt[i].bytes, .size = ip_size(family)});
+            elements_put(&elements, &(struct element){.key = settings->exempt[i].bytes, .size = ip_size(family)});
     elements_end(&elements);
 }
 

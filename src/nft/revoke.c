@@ -39,13 +39,12 @@ static int refuse(struct revocation *revocation, const struct lease *lease)
 static int judge_learned(struct revocation *revocation, enum timed_set set, struct lease *lease)
 {
     bool any_denied;
-    uint64_t until = names_mark_denied(&lease->names, revocation->now_ns, revocation->allowed, revocation->ctx,
-                                       &any_denied);
+    uint64_t until =
+        names_mark_denied(&lease->names, revocation->now_ns, revocation->allowed, revocation->ctx, &any_denied);
     if (!any_denied)
         return 0;
     if (until)
-        return changes_renew(revocation->changes, set, lease,
-                             until < lease->expires_ns ? until : lease->expires_ns);
+        return changes_renew(revocation->changes, set, lease, until < lease->expires_ns ? until : lease->expires_ns);
     if (!allowed_by_address(revocation->policy, &lease->addr)) {
         int error = refuse(revocation, lease);
         if (error)
@@ -58,8 +57,7 @@ static int judge_revoked(struct revocation *revocation, enum timed_set set, stru
 {
     /* Until when a name held is of no interest here, hence 0. */
     bool any_denied;
-    bool any_allowed =
-        names_mark_denied(&lease->names, 0, revocation->allowed, revocation->ctx, &any_denied) != 0;
+    bool any_allowed = names_mark_denied(&lease->names, 0, revocation->allowed, revocation->ctx, &any_denied) != 0;
     names_unmark(&lease->names);
     if (any_allowed || allowed_by_address(revocation->policy, &lease->addr))
         return changes_drop(revocation->changes, set, lease);

@@ -36,8 +36,7 @@ static struct domain_slot *find_slot(const struct domain_index *index, uint64_t 
 {
     for (size_t i = hash & index->mask;; i = (i + 1) & index->mask) {
         struct domain_slot *slot = &index->slots[i];
-        if (!slot->len ||
-            (slot->hash == hash >> 32 && slot->len == len && !memcmp(slot_name(index, slot), wire, len)))
+        if (!slot->len || (slot->hash == hash >> 32 && slot->len == len && !memcmp(slot_name(index, slot), wire, len)))
             return slot;
     }
 }

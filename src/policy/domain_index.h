@@ -11,10 +11,10 @@
 
 /* One cache line with all there is to know about a name: a lookup waits for memory once a suffix. */
 struct domain_slot {
-    uint32_t hash;     /* the upper half */
-    uint32_t exact;    /* the first rule for this very name */
-    uint32_t wildcard; /* the first rule for all names below it */
-    uint8_t len;       /* 0: the slot is free */
+    uint32_t hash;                  /* the upper half */
+    uint32_t exact;                 /* the first rule for this very name */
+    uint32_t wildcard;              /* the first rule for all names below it */
+    uint8_t len;                    /* 0: the slot is free */
     uint8_t name[DOMAIN_SLOT_NAME]; /* longer names are looked up in their rule */
 };
 

@@ -1,4 +1,5 @@
-/* The hash of policy's tables: a seeded chain of 64 x 64 -> 128 bit multiplications, folded. Not for anything secret. */
+/* The hash of policy's tables: a seeded chain of 64 x 64 -> 128 bit multiplications, folded. Not for anything secret.
+ */
 #ifndef POLICY_HASH_H
 #define POLICY_HASH_H
 

@@ -25,8 +25,8 @@ static uint8_t lower(uint8_t c)
 static int bad_octet(const char *text, uint8_t c, struct why *why)
 {
     if (c == ':' || c == '/')
-        return why_set(why, -EINVAL,
-                       QUOTED "expected a name, an IP address or a CIDR; no scheme, no port and no path", text);
+        return why_set(why, -EINVAL, QUOTED "expected a name, an IP address or a CIDR; no scheme, no port and no path",
+                       text);
     if (c == '*')
         return why_set(why, -EINVAL, QUOTED "\"*\" may only stand alone or as the first label: *.example.com", text);
     if (c > ' ' && c < 0x7f)
@@ -41,8 +41,7 @@ static int encode(const char *ascii, size_t len, uint8_t wire[NAME_WIRE_MAX], si
                   struct why *why)
 {
     if (len > TEXT_OCTETS_MAX)
-        return why_set(why, -EINVAL, QUOTED "the name has %zu octets; expected at most %d", text, len,
-                       TEXT_OCTETS_MAX);
+        return why_set(why, -EINVAL, QUOTED "the name has %zu octets; expected at most %d", text, len, TEXT_OCTETS_MAX);
     size_t head = 0, at = 1; /* wire[head] is the length octet of the label being written */
     for (size_t i = 0; i <= len; i++) {
         uint8_t c = i < len ? lower((uint8_t)ascii[i]) : '.';

@@ -22,8 +22,8 @@ enum target_kind {
 struct rule {
     enum action action;
     enum target_kind kind;
-    const char *text;     /* the target as spelled, trimmed */
-    const uint8_t *name;  /* NAME, WILDCARD: wire format, lower-case, without the "*" label */
+    const char *text;    /* the target as spelled, trimmed */
+    const uint8_t *name; /* NAME, WILDCARD: wire format, lower-case, without the "*" label */
     uint8_t name_len;
     struct ip_prefix prefix; /* PREFIX */
 };

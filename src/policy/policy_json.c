@@ -91,8 +91,8 @@ static int read_members(const cJSON *item, const struct place *at, const char **
     for (const cJSON *member = item->child; member; member = member->next) {
         bool is_action = !strcmp(member->string, "action");
         if (!is_action && strcmp(member->string, "target"))
-            return why_set(why, -EINVAL, "%s[%zu].%.100s: unknown member; expected action and target", at->array,
-                           at->i, member->string);
+            return why_set(why, -EINVAL, "%s[%zu].%.100s: unknown member; expected action and target", at->array, at->i,
+                           member->string);
         const char **value = is_action ? &action : &target;
         if (*value)
             return why_set(why, -EINVAL, "%s[%zu].%s: given twice", at->array, at->i, member->string);

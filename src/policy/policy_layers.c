@@ -7,8 +7,7 @@ struct decision policy_decide(const struct policy_layers *layers, const uint8_t 
 {
     const struct policy *strongest_first[N_LAYERS] = {layers->deny_always, layers->allow_always, layers->policy};
     for (int layer = 0; layer < N_LAYERS; layer++) {
-        const struct rule *rule =
-            strongest_first[layer] ? policy_match_name(strongest_first[layer], wire, len) : NULL;
+        const struct rule *rule = strongest_first[layer] ? policy_match_name(strongest_first[layer], wire, len) : NULL;
         if (rule)
             return (struct decision){rule->action, (enum layer)layer, rule};
     }

@@ -91,7 +91,7 @@ int rule_list_copy(struct rule_list *list, const struct rule *rule)
     return 0;
 }
 
-/* ::ffff:0:0/96 (RFC 4291 section 2.5.5.2): the kernel sends to such an address as IPv4, so no packet ever carries it. */
+/* ::ffff:0:0/96 (RFC 4291 section 2.5.5.2): the kernel sends to it as IPv4, so no packet ever carries it. */
 static bool is_v4_mapped(const struct ip_prefix *prefix)
 {
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -110,7 +110,8 @@ static int parse_target(const char *text, uint8_t wire[NAME_WIRE_MAX], struct ru
     if (!ip_prefix_parse(text, &rule->prefix)) {
         rule->kind = TARGET_PREFIX;
         if (is_v4_mapped(&rule->prefix))
-            return why_set(why, -EINVAL, "\"%s\": no packet carries an IPv4-mapped address; expected the IPv4 one", text);
+            return why_set(why, -EINVAL, "\"%s\": no packet carries an IPv4-mapped address; expected the IPv4 one",
+                           text);
         return 0;
     }
     rule->kind = strncmp(text, "*.", 2) ? TARGET_NAME : TARGET_WILDCARD;

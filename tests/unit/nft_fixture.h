@@ -8,7 +8,8 @@
 #define MARK 0x5eed1234u
 #define DNS_PORT 15353
 
-/* Enters a fresh network namespace with loopback up; in a fresh user namespace when not root. Returns its descriptor. */
+/* Enters a fresh network namespace with loopback up; in a fresh user namespace when not root. Returns its descriptor.
+ */
 int netns_enter_new(void);
 /* Goes to a namespace that netns_enter_new() returned. */
 void netns_enter(int fd);

@@ -1,5 +1,5 @@
-#include "telemetry/exporter.h"
 #include "base/loop.h"
+#include "telemetry/exporter.h"
 #include "tests/unit/runner.h"
 #include "tests/unit/scratch.h"
 
@@ -42,12 +42,8 @@ static void teardown(void)
 static void start(const char *output)
 {
     struct why why = {""};
-    struct exporter_settings settings = {.outputs = &output,
-                                         .n_outputs = 1,
-                                         .attributes = attributes,
-                                         .n_attributes = 1,
-                                         .logs = logs,
-                                         .n_logs = 2};
+    struct exporter_settings settings = {
+        .outputs = &output, .n_outputs = 1, .attributes = attributes, .n_attributes = 1, .logs = logs, .n_logs = 2};
     ck_assert_msg(exporter_start(&settings, &exporter, &why) == 0, "%s", why.text);
 }
 

@@ -32,8 +32,9 @@ END_TEST
 
 START_TEST(what_is_no_address_is_refused)
 {
-    static const char *const texts[] = {"", " ", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1.2.3.4 ", "[::1]",
-                                        "fe80::1%lo", ":::", "1.2.3.4/32", "a", "::g", "1:2:3:4:5:6:7:8:9"};
+    static const char *const texts[] = {
+        "",      " ",          "1.2.3", "1.2.3.4.5",  "1.2.3.256", "01.2.3.4", "1.2.3.4 ",
+        "[::1]", "fe80::1%lo", ":::",   "1.2.3.4/32", "a",         "::g",      "1:2:3:4:5:6:7:8:9"};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         struct ip_addr ip = {.family = 77};
         ck_assert_msg(ip_parse(texts[i], &ip) == -EINVAL, "%s", texts[i]);
@@ -123,8 +124,12 @@ END_TEST
 START_TEST(socket_addresses_are_read_and_written)
 {
     static const char *const pairs[][2] = {
-        {"1.2.3.4", "1.2.3.4:53"},   {"1.2.3.4:5353", "1.2.3.4:5353"}, {"1.2.3.4:65535", "1.2.3.4:65535"},
-        {"::1", "[::1]:53"},         {"[::1]", "[::1]:53"},            {"[::1]:1", "[::1]:1"},
+        {"1.2.3.4", "1.2.3.4:53"},
+        {"1.2.3.4:5353", "1.2.3.4:5353"},
+        {"1.2.3.4:65535", "1.2.3.4:65535"},
+        {"::1", "[::1]:53"},
+        {"[::1]", "[::1]:53"},
+        {"[::1]:1", "[::1]:1"},
         {"2001:db8::5353", "[2001:db8::5353]:53"},
     };
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
@@ -145,10 +150,24 @@ END_TEST
 
 START_TEST(what_is_no_socket_address_is_refused)
 {
-    static const char *const texts[] = {"",          ":",         ":53",       "1.2.3.4:",     "1.2.3.4:0",
-                                        "dns:53",    "1.2.3.4:65536", "1.2.3.4:5a", "1.2.3.4:-1", "[::1",
-                                        "[::1]53",   "[::1]:",    "[::1]:0",   "[1.2.3.4]:53", "[]:53",
-                                        "[fe80::1%lo]:53", "1.2.3.4 :53", "dns.example"};
+    static const char *const texts[] = {"",
+                                        ":",
+                                        ":53",
+                                        "1.2.3.4:",
+                                        "1.2.3.4:0",
+                                        "dns:53",
+                                        "1.2.3.4:65536",
+                                        "1.2.3.4:5a",
+                                        "1.2.3.4:-1",
+                                        "[::1",
+                                        "[::1]53",
+                                        "[::1]:",
+                                        "[::1]:0",
+                                        "[1.2.3.4]:53",
+                                        "[]:53",
+                                        "[fe80::1%lo]:53",
+                                        "1.2.3.4 :53",
+                                        "dns.example"};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         struct sock_addr sa;
         ck_assert_msg(sock_addr_parse(texts[i], 53, &sa) == -EINVAL, "%s", texts[i]);

@@ -101,8 +101,8 @@ END_TEST
 START_TEST(levels_and_events_have_their_names)
 {
     static const char *const levels[] = {"debug", "info", "warn", "error", "fatal"};
-    static const char *const events[] = {NULL, "egress.loaded", "egress.updated", "egress.update_failed",
-                                         "egress.outbound", "egress.denied"};
+    static const char *const events[] = {
+        NULL, "egress.loaded", "egress.updated", "egress.update_failed", "egress.outbound", "egress.denied"};
     for (enum log_level level = LOG_DEBUG; level <= LOG_FATAL; level++) {
         log_printf(f.log, level, "m");
         take_line();
@@ -154,8 +154,7 @@ START_TEST(any_bytes_give_one_parsable_line)
         take_line();
         text_of("text");
         text_of("name");
-        ck_assert_int_eq(cJSON_GetArraySize(cJSON_GetObjectItem(f.parsed, "ips")),
-                         (int)(len / sizeof(struct ip_addr)));
+        ck_assert_int_eq(cJSON_GetArraySize(cJSON_GetObjectItem(f.parsed, "ips")), (int)(len / sizeof(struct ip_addr)));
     }
 }
 END_TEST
@@ -208,9 +207,9 @@ START_TEST(odd_names)
     uint8_t longest[255] = {0};
     ck_assert_str_eq(name_text((uint8_t *)"", 1), ".");
     ck_assert_str_eq(name_text(NULL, 0), "");
-    ck_assert_str_eq(name_text((uint8_t *)"\3ab", 3), "ab");             /* cut off */
-    ck_assert_str_eq(name_text((uint8_t *)"\1a\xc0\x0c", 4), "a");       /* a compression pointer */
-    ck_assert_str_eq(name_text((uint8_t *)"\1a\0\1b", 5), "a");          /* bytes behind the end */
+    ck_assert_str_eq(name_text((uint8_t *)"\3ab", 3), "ab");       /* cut off */
+    ck_assert_str_eq(name_text((uint8_t *)"\1a\xc0\x0c", 4), "a"); /* a compression pointer */
+    ck_assert_str_eq(name_text((uint8_t *)"\1a\0\1b", 5), "a");    /* bytes behind the end */
     for (size_t at = 0; at < 254; at += 64)
         longest[at] = at < 192 ? 63 : 61;
     ck_assert_uint_eq(strlen(name_text(longest, sizeof(longest))), (63 * 3 + 61) * 4 + 3);

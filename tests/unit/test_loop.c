@@ -160,8 +160,8 @@ START_TEST(timers_fire_once_in_order_and_never_early)
     expected = TIMERS - TIMERS / 3;
     run();
     for (int i = 0; i < TIMERS; i++)
-        ck_assert_msg(alarms[i].fired == (i % 3 != 1), "seed %lu: timer %d fired %d times",
-                      (unsigned long)random.seed, i, alarms[i].fired);
+        ck_assert_msg(alarms[i].fired == (i % 3 != 1), "seed %lu: timer %d fired %d times", (unsigned long)random.seed,
+                      i, alarms[i].fired);
 }
 END_TEST
 

@@ -41,11 +41,13 @@ START_TEST(names_become_lower_case_wire_format)
     check_wire("example.com.", "\7example\3com", 13);
     check_wire("localhost", "\11localhost", 11);
     check_wire("_dmarc.a-b.x1", "\6_dmarc\3a-b\2x1", 15);
-    check_wire("1.example", "\1"
-                            "1\7example",
+    check_wire("1.example",
+               "\1"
+               "1\7example",
                11);
-    check_wire("host.1", "\4host\1"
-                         "1",
+    check_wire("host.1",
+               "\4host\1"
+               "1",
                8);
     check_wire(".", "", 1);
 }

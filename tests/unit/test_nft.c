@@ -360,6 +360,17 @@ START_TEST(a_set_that_someone_filled)
 }
 END_TEST
 
+START_TEST(an_element_that_someone_deleted)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 0), 0);
+    run("nft delete element inet opensandbox dyn_allow_v4 '{ 198.51.100.1 }'");
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    expect(LIST_ALLOW, "198.51.100.1 timeout 6m");
+    nft_free(nft);
+}
+END_TEST
+
 START_TEST(without_the_capability)
 {
     pid_t child = fork();
@@ -412,6 +423,7 @@ Suite *test_suite(void)
     tcase_add_test(tests, names_that_lost_permission);
     tcase_add_test(tests, what_the_kernel_refuses_changes_nothing);
     tcase_add_test(tests, a_set_that_someone_filled);
+    tcase_add_test(tests, an_element_that_someone_deleted);
     tcase_add_test(tests, without_the_capability);
     tcase_add_test(tests, too_many_upstreams);
     suite_add_tcase(suite, tests);

@@ -1,6 +1,7 @@
 /* The mirror of learned addresses and their names, without a kernel. */
 #include "nft/elements.h"
 #include "nft/leases.h"
+#include "random.h"
 #include "runner.h"
 
 #include <netinet/in.h>
@@ -21,11 +22,12 @@ START_TEST(agrees_with_an_array)
     static uint64_t expires[N_ADDRESSES]; /* 0: not there */
     struct leases *leases;
     size_t count = 0;
-    srandom(20261122);
+    struct random random = random_new();
+    printf("# TEST_SEED=%#jx\n", (uintmax_t)random.seed);
     ck_assert_int_eq(leases_new(12345, &leases), 0);
     for (int step = 0; step < 100000; step++) {
-        uint32_t i = (uint32_t)random() % N_ADDRESSES;
-        uint64_t until = 1 + (uint64_t)random() % 1000;
+        uint32_t i = random_below(&random, N_ADDRESSES);
+        uint64_t until = 1 + random_below(&random, 1000);
         struct ip_addr addr = address(i);
         struct lease *lease = leases_find(leases, &addr);
         ck_assert(!lease == !expires[i]);

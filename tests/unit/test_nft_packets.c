@@ -287,7 +287,8 @@ START_TEST(a_flow_older_than_the_redirect_does_not_bypass_it)
     struct sock_addr client;
     socklen_t len = sizeof(client);
     char byte;
-    run("nft 'table inet t { chain c { type filter hook output priority 0\nct state new accept\n}\n}'"); /* tracks flows */
+    run("nft 'table inet t { chain c { type filter hook output priority 0\nct state new accept\n}\n}'"); /* tracks flows
+                                                                                                          */
     int fd = dial(SOCK_DGRAM, "10.9.0.1", 53, 0);
     ck_assert_int_ge(fd, 0);
     ck_assert(readable(theirs.udp));

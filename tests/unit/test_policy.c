@@ -1,4 +1,6 @@
 /* What matches what. */
+#include "policy/domain_index.h"
+#include "policy/hash.h"
 #include "policy/name.h"
 #include "rules.h"
 #include "runner.h"
@@ -84,8 +86,9 @@ START_TEST(unicode_and_a_labels_are_one_name)
 {
     check_names("+*.b\xc3\xbc"
                 "cher.de",
-                "a.xn--bcher-kva.de", 0, "x.B\xc3\x9c"
-                                         "CHER.DE",
+                "a.xn--bcher-kva.de", 0,
+                "x.B\xc3\x9c"
+                "CHER.DE",
                 0, NULL);
 }
 END_TEST
@@ -105,6 +108,27 @@ START_TEST(the_longest_names_are_matched)
     snprintf(rule, sizeof(rule), "*.%s", name);
     ck_assert_int_eq(rule_list_add(list, ACTION_ALLOW, rule, &why), -EINVAL);
     ck_assert_ptr_nonnull(strstr(why.text, "below"));
+}
+END_TEST
+
+START_TEST(a_name_with_the_same_hash_is_another_name)
+{
+    _cleanup_rules_ struct rule_list *rules = rules_of("+aa.b");
+    struct domain_index index;
+    ck_assert_int_eq(domain_index_init(&index, rules), 0);
+    ck_assert_uint_eq(domain_index_find(&index, (const uint8_t *)"\2aa\1b", 6), 0);
+
+    /* Such a pair is hard to find, so the entry is moved to where cc.b would be. */
+    uint64_t hash = hash_bytes(hash_bytes(index.seed, "\1b", 2), "\2cc", 3);
+    struct domain_slot entry = index.slots[index.slots[0].len ? 0 : 1];
+    entry.hash = (uint32_t)(hash >> 32);
+    memset(index.slots, 0, (index.mask + 1) * sizeof(entry));
+    struct domain_slot *slot = &index.slots[hash & index.mask];
+    *slot = entry;
+    ck_assert_uint_eq(domain_index_find(&index, (const uint8_t *)"\2cc\1b", 6), RULE_NONE);
+    memcpy(slot->name, "\2cc", 3);
+    ck_assert_uint_eq(domain_index_find(&index, (const uint8_t *)"\2cc\1b", 6), 0);
+    domain_index_done(&index);
 }
 END_TEST
 
@@ -243,6 +267,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, addresses_play_no_part_in_names);
     tcase_add_test(tc, unicode_and_a_labels_are_one_name);
     tcase_add_test(tc, the_longest_names_are_matched);
+    tcase_add_test(tc, a_name_with_the_same_hash_is_another_name);
     tcase_add_test(tc, targets_are_told_apart);
     tcase_add_test(tc, what_can_never_match_is_refused_with_a_reason);
     tcase_add_test(tc, deny_beats_allow_among_addresses);

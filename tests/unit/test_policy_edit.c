@@ -85,10 +85,14 @@ START_TEST(the_strongest_layer_with_a_matching_rule_decides)
         enum layer layer;
         const char *rule;
     } cases[] = {
-        {"bad.com", ACTION_DENY, LAYER_DENY_ALWAYS, "bad.com"}, {"good.com", ACTION_ALLOW, LAYER_ALLOW_ALWAYS, "*.com"},
-        {"a.org", ACTION_DENY, LAYER_POLICY, "*.org"},          {"a.net", ACTION_ALLOW, LAYER_POLICY, NULL},
-        {"10.1.2.3", ACTION_DENY, LAYER_DENY_ALWAYS, "10.1.2.3"}, {"10.1.2.4", ACTION_ALLOW, LAYER_ALLOW_ALWAYS, "10.1.0.0/16"},
-        {"10.2.0.0", ACTION_DENY, LAYER_POLICY, "10.0.0.0/8"},  {"11.0.0.0", ACTION_ALLOW, LAYER_POLICY, NULL},
+        {"bad.com", ACTION_DENY, LAYER_DENY_ALWAYS, "bad.com"},
+        {"good.com", ACTION_ALLOW, LAYER_ALLOW_ALWAYS, "*.com"},
+        {"a.org", ACTION_DENY, LAYER_POLICY, "*.org"},
+        {"a.net", ACTION_ALLOW, LAYER_POLICY, NULL},
+        {"10.1.2.3", ACTION_DENY, LAYER_DENY_ALWAYS, "10.1.2.3"},
+        {"10.1.2.4", ACTION_ALLOW, LAYER_ALLOW_ALWAYS, "10.1.0.0/16"},
+        {"10.2.0.0", ACTION_DENY, LAYER_POLICY, "10.0.0.0/8"},
+        {"11.0.0.0", ACTION_ALLOW, LAYER_POLICY, NULL},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct ip_addr addr;

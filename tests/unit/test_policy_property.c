@@ -16,7 +16,7 @@
 /* A rule of the model. */
 struct plain {
     bool allow, is_prefix;
-    char target[NAME_MOST + 2];   /* names: lower-case; prefixes: family, first address, host bits */
+    char target[NAME_MOST + 2];  /* names: lower-case; prefixes: family, first address, host bits */
     char spelled[NAME_MOST + 3]; /* the same as somebody might write it */
     unsigned family, value, host_bits;
 };
@@ -215,8 +215,8 @@ START_TEST(a_patch_makes_what_the_model_makes)
         _cleanup_policy_ struct policy *base = real_policy(&old), *seen = NULL;
         _cleanup_rules_ struct rule_list *list = real_rules(&patch);
         ck_assert_int_eq(policy_patch(base, list, &seen), 0);
-        ck_assert_msg(policy_count(seen) == merged.n, "TEST_SEED=%" PRIu64 " round %d: %zu rules, not %zu",
-                      random.seed, round, policy_count(seen), merged.n);
+        ck_assert_msg(policy_count(seen) == merged.n, "TEST_SEED=%" PRIu64 " round %d: %zu rules, not %zu", random.seed,
+                      round, policy_count(seen), merged.n);
         for (size_t i = 0; i < merged.n; i++)
             ck_assert_msg(same(&merged.rules[i], policy_rule(seen, i)), "TEST_SEED=%" PRIu64 " round %d: rule %zu",
                           random.seed, round, i);
