@@ -50,6 +50,9 @@ static void deliver_change(struct mail *mail, void *ctx)
     struct policy_change *change = (struct policy_change *)mail; /* its first member */
     struct daemon *daemon = ctx;
     change->error = enforcer_change(&daemon->enforcer, change->next, &change->why);
+    /* A refused change leaves the old policy whole; a refused way back leaves a policy that nobody was promised. */
+    if (!change->error || change->back)
+        atomic_store_explicit(&daemon->enforcing, !change->error, memory_order_release);
     change->answered(change);
 }
 
@@ -65,7 +68,7 @@ static bool healthy(void *ctx, struct why *why)
     struct daemon *daemon = ctx;
     if (atomic_load_explicit(&daemon->enforcing, memory_order_acquire))
         return true;
-    why_set(why, 0, "enforcement is not in place");
+    why_set(why, 0, "the kernel holds a policy whose file could not be written; post the policy again");
     return false;
 }
 

@@ -52,7 +52,7 @@ static void on_verdict(struct mail *mail, void *ctx);
 static void post(struct change *change, struct policy *policy)
 {
     struct api *api = change->api;
-    change->letter = (struct policy_change){.next = policy, .answered = on_answered};
+    change->letter = (struct policy_change){.next = policy, .back = change->reverting, .answered = on_answered};
     change->verdict = (struct mail){.deliver = on_verdict};
     api->changes.busy = true;
     api->hooks.change(api->hooks.ctx, &change->letter);

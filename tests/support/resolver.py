@@ -75,11 +75,17 @@ class Resolver:
     def _handle(self, request):
         self.requests.append(request)
         if request.name.startswith("slow."):
-            timer = threading.Timer(0.5, self.behave, [request])
+            timer = threading.Timer(0.5, self._behave, [request])
             timer.daemon = True
             timer.start()
         else:
+            self._behave(request)
+
+    def _behave(self, request):
+        try:
             self.behave(request)
+        except OSError:
+            pass  # whoever asked is gone, or this resolver is
 
     def _serve_udp(self):
         while True:
