@@ -15,6 +15,7 @@
 struct policy_change {
     struct mail mail;
     struct policy *next; /* the sender keeps its reference until answered; the loop takes its own */
+    bool back;           /* `next` is the policy before: the file of the new one could not be put in place */
     int error;           /* the verdict: 0, or -errno with `why`, and then the old policy is still in force */
     struct why why;
     void (*answered)(struct policy_change *change); /* for the loop to call; the change is the API's again then */
