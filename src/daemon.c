@@ -246,8 +246,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .timeout_s = config->upstream_timeout_s,
         .log_skip = daemon->enforcer.always.log_skip,
     };
-    struct dns_hooks hooks = {
-        .ctx = daemon, .learn = learn, .lease_seconds = config->filter ? nft_lease_seconds : NULL};
+    struct dns_hooks hooks = {.ctx = daemon, .learn = learn, .hold_seconds = config->filter ? nft_hold_seconds : NULL};
     struct policy_layers layers = enforcer_layers(&daemon->enforcer);
     error = dns_proxy_new(daemon->loop, &dns, &hooks, &layers, daemon->log, &daemon->enforcer.proxy, why);
     if (!error) {

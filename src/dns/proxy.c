@@ -16,7 +16,6 @@
 #define TCP_PIPELINED 32
 #define TCP_UNSENT (16u << 20)
 #define TCP_IDLE_NS (10 * NS_PER_S)
-#define LEASE_MARGIN_S 60 /* a client must not hold an address longer than the kernel does */
 
 /* An answer that waits for the end of its batch, when all its addresses are made reachable at once. */
 struct staged {
@@ -222,11 +221,8 @@ static int stage_addresses(struct dns_proxy *proxy, struct staged *staged)
     for (size_t i = 0; i < staged->n; i++) {
         const struct dns_found *found = &proxy->found[i];
         uint32_t ttl = found->ttl;
-        if (proxy->hooks.lease_seconds) {
-            uint32_t held = proxy->hooks.lease_seconds(ttl) - LEASE_MARGIN_S;
-            if (ttl > held)
-                wire_store32(staged->msg + found->ttl_at, held);
-        }
+        if (proxy->hooks.hold_seconds && ttl > proxy->hooks.hold_seconds(ttl))
+            wire_store32(staged->msg + found->ttl_at, proxy->hooks.hold_seconds(ttl));
         proxy->addresses[proxy->n_addresses++] = (struct dns_address){
             .addr = found->addr, .ttl = ttl, .name = staged->question.name, .name_len = staged->question.name_len};
     }

@@ -21,8 +21,8 @@ struct dns_hooks {
     void *ctx;
     /* Makes the addresses of one batch of answers reachable, before the answers leave. All or none; 0 or -errno. */
     int (*learn)(void *ctx, const struct dns_address *addresses, size_t n, uint64_t now_ns);
-    /* Seconds for which an address learned now with this TTL stays reachable. */
-    uint32_t (*lease_seconds)(uint32_t ttl);
+    /* Seconds for which a client may hold an address that is learned now with this TTL; NULL: as long as it says. */
+    uint32_t (*hold_seconds)(uint32_t ttl);
 };
 
 /* Borrowed for the life of the proxy. */

@@ -7,13 +7,11 @@
 #include <linux/netfilter/nf_tables.h>
 #include <stdlib.h>
 
-/* Our clock against the kernel's, and the time between reading it and the transaction: this close to its end, on either
- * side, a lease may or may not have an element. */
-#define DOUBT_NS (3 * NS_PER_S / 2)
-/* Leases that end within this time are deleted by the transactions of others. The kernel collects ended elements only
- * when no transaction comes in between, and until then they fill the set: with some thousand transactions a second
- * hardly any of 200,000 were collected in 10 s, and then additions failed with ENFILE. */
-#define SWEEP_NS (2 * DOUBT_NS)
+/* Leases that end within this time are deleted by the transactions of others, and so are those that ended as recently:
+ * the kernel may or may not have an element for them. It collects ended elements only when no transaction comes in
+ * between, and until then they fill the set: with some thousand transactions a second hardly any of 200,000 were
+ * collected in 10 s, and then additions failed with ENFILE. */
+#define SWEEP_NS (3 * NS_PER_S)
 #define SWEEP_MAX 256 /* per transaction, beside as many as were added */
 
 static const char *const set_names[N_TIMED_SETS] = {"dyn_allow_v4", "dyn_allow_v6", "revoked_v4", "revoked_v6"};
@@ -137,7 +135,7 @@ static int sweep(struct changes *changes, enum timed_set set, uint64_t now_ns)
         struct lease *lease = leases_soonest(changes->sets[set]);
         if (!lease || lease->expires_ns > now_ns + SWEEP_NS)
             break;
-        if (lease->expires_ns + DOUBT_NS < now_ns)
+        if (lease->expires_ns + SWEEP_NS < now_ns)
             leases_remove(changes->sets[set], lease);
         else if (changes_drop(changes, set, lease))
             return -ENOMEM;
@@ -178,25 +176,21 @@ static void put_lease(struct elements *elements, const struct lease *lease, uint
 }
 
 /* Three runs. Deleting what is missing fails the whole transaction, and before Linux 6.12 adding what is there does not
- * prolong it; "add, delete, add" is right in every case, and also replaces the comment. */
+ * prolong it; "add, delete" and "add, delete, add" are right in every case, and the latter replaces the comment. */
 static void encode_set(const struct changes *changes, enum timed_set set, struct batch *batch, uint64_t now_ns)
 {
+    static const uint16_t twice[] = {NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM};
     const struct change *end = changes->items + changes->n;
-    struct elements elements = {.batch = batch, .type = NFT_MSG_NEWSETELEM, .set = set_names[set]};
-    for (const struct change *change = changes->items; change < end; change++) {
-        bool certain = change->kind == DROP && change->lease->expires_ns > now_ns + DOUBT_NS;
-        struct element element = element_of(change->lease);
-        if (change->set == set && change->kind != ADD && !certain)
-            elements_put(&elements, &element);
+    struct elements elements = {.batch = batch, .set = set_names[set]};
+    for (size_t i = 0; i < 2; i++) {
+        elements.type = twice[i];
+        for (const struct change *change = changes->items; change < end; change++) {
+            struct element element = element_of(change->lease);
+            if (change->set == set && change->kind != ADD)
+                elements_put(&elements, &element);
+        }
+        elements_end(&elements);
     }
-    elements_end(&elements);
-    elements.type = NFT_MSG_DELSETELEM;
-    for (const struct change *change = changes->items; change < end; change++) {
-        struct element element = element_of(change->lease);
-        if (change->set == set && change->kind != ADD)
-            elements_put(&elements, &element);
-    }
-    elements_end(&elements);
     elements.type = NFT_MSG_NEWSETELEM;
     for (const struct change *change = changes->items; change < end; change++)
         if (change->set == set && change->kind != DROP)

@@ -13,7 +13,6 @@
 #include <sys/random.h>
 
 #define LEASE_EXTRA_S 60
-#define LEASE_MIN_S 60
 #define LEASE_MAX_S 360
 /* A lease this much shorter than a new one is not written anew: popular names are asked far more often. */
 #define LEASE_TOLERANCE_S 5
@@ -110,9 +109,7 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
 {
     _cleanup_batch_ struct batch *batch = NULL;
     struct nft_policy copy;
-    if (batch_new(&batch))
-        return why_set(why, -ENOMEM, "out of memory");
-    if (policy_copy(policy, &copy))
+    if (batch_new(&batch) || policy_copy(policy, &copy))
         return why_set(why, -ENOMEM, "out of memory");
     batch_begin(batch);
     plan_install(batch, nft->settings, policy);
@@ -169,9 +166,7 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
 
 uint32_t nft_lease_seconds(uint32_t ttl)
 {
-    if (ttl > LEASE_MAX_S - LEASE_EXTRA_S)
-        return LEASE_MAX_S;
-    return ttl + LEASE_EXTRA_S < LEASE_MIN_S ? LEASE_MIN_S : ttl + LEASE_EXTRA_S;
+    return ttl > LEASE_MAX_S - LEASE_EXTRA_S ? LEASE_MAX_S : ttl + LEASE_EXTRA_S;
 }
 
 uint32_t nft_hold_seconds(uint32_t ttl)

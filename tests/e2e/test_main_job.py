@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import dnsclient, resolver as faults
 from tests.support.authority import many_v4, many_v6
-from tests.support.tcpclient import connects, passes_udp, refusal_seconds, udp_refusal_seconds
+from tests.support.tcpclient import connection, connects, passes_udp, refusal_seconds, udp_refusal_seconds
 from tests.support.waiting import PATIENCE
 from tests.support.world import GOOGLE_V4, GOOGLE_V6, UPSTREAM_V4, UPSTREAM_V6
 
@@ -183,6 +183,19 @@ def test_policy_change_takes_effect_before_its_answer(world, start):
     assert sidecar.request("DELETE", "/policy", ["WWW.allowed.test"]).status == 200
     dnsclient.ask(world.sandbox, "www.allowed.test")
     assert connects(world.sandbox, "203.0.113.10")
+
+
+@pytest.mark.parametrize("rule", ["www.allowed.test", "203.0.113.0/24"])
+def test_new_deny_ends_connections_that_are_open(world, start, rule):
+    sidecar = start(RULES=ALLOWED)
+    dnsclient.ask(world.sandbox, "www.allowed.test")
+    with connection(world.sandbox, "203.0.113.10") as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: one\r\n\r\n")
+        assert b"hello from one" in sock.recv(4096)
+        assert sidecar.request("PATCH", "/policy", [{"action": "deny", "target": rule}]).status == 200
+        with pytest.raises(OSError):
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: two\r\n\r\n")
+            assert b"hello" not in sock.recv(4096)
 
 
 def test_learned_addresses_survive_a_change_that_still_allows_their_name(world, start):

@@ -1,6 +1,8 @@
 """Others around the sandbox: clients from outside, the link itself, and Docker's resolver inside."""
 
+import re
 import socket
+import struct
 import threading
 
 import pytest
@@ -93,6 +95,32 @@ def test_ipv6_neighbours_are_found_anew(world, start):
     for namespace in world.sandbox, world.internet:
         namespace.ip("-6 neigh flush dev eth0")
     assert Client(world.internet, SANDBOX_V6, source=GATEWAY_V6).healthy()
+
+
+def _connects_marked(world, address, port, mark):
+    with world.sandbox.inside():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    with sock:
+        sock.settimeout(2)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", mark))
+        return sock.connect_ex((address, port)) == 0
+
+
+def test_mark_opens_nothing_but_dns(world, start):
+    """An application with CAP_NET_RAW can set any mark: a guess opens nothing, and even ours opens no web server."""
+    start(RULES={})
+    mark = int(re.search(r"meta mark (0x\w+)", world.sandbox.table()).group(1), 16)
+    assert not _connects_marked(world, "203.0.113.10", 80, 1)
+    assert not _connects_marked(world, "203.0.113.10", 80, mark)
+    assert _connects_marked(world, UPSTREAM_V4, 53, mark)
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+def test_listener_asked_directly_filters_the_same(world, start, server, tcp):
+    start(RULES={"egress": [{"action": "allow", "target": "*.allowed.test"}]})
+    for name, code in ("www.allowed.test", "NOERROR"), ("www.other.test", "NXDOMAIN"):
+        assert dnsclient.rcode(dnsclient.ask(world.sandbox, name, server=server, tcp=tcp, port=15353)) == code
 
 
 def test_resolver_on_dns_over_tls_port_is_refused(world, start):

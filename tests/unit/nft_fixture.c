@@ -81,6 +81,18 @@ void expect_table(const char *name)
     ck_assert_msg(strcmp(got, expected) == 0, "%s expected:\n%s\nbut it is:\n%s", name, expected, got);
 }
 
+void expect(const char *command, const char *needle)
+{
+    const char *got = output("%s", command);
+    ck_assert_msg(strstr(got, needle) != NULL, "%s: no \"%s\" in\n%s", command, needle, got);
+}
+
+void expect_not(const char *command, const char *needle)
+{
+    const char *got = output("%s", command);
+    ck_assert_msg(*got && !strstr(got, needle), "%s: \"%s\" in\n%s", command, needle, got);
+}
+
 size_t occurrences(const char *haystack, const char *needle)
 {
     /* Not strstr(): under AddressSanitizer each call reads to the end. */

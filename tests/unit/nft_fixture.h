@@ -19,6 +19,9 @@ void run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *output(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Fails the test unless the table reads like tests/unit/data/nft/NAME. */
 void expect_table(const char *name);
+/* Whether what a command prints has `needle` in it; a command that fails prints nothing and is no "not". */
+void expect(const char *command, const char *needle);
+void expect_not(const char *command, const char *needle);
 /* How often `needle` is in `text`. */
 size_t occurrences(const char *text, const char *needle);
 

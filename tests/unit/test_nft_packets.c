@@ -1,10 +1,7 @@
-/* What the rules do to real packets: a sandbox (10.9.0.2, 2001:db8:9::2) with a veth pair to an outside that owns
- * 198.51.100.0/24, 203.0.113.0/24 and 2001:db8:51::/64. Every test has namespaces of its own. */
-#include "base/loop.h"
-#include "nft_fixture.h"
+/* What the rules do to real packets. */
+#include "nft_world.h"
 #include "runner.h"
 
-#include <errno.h>
 #include <netinet/icmp6.h>
 #include <netinet/ip.h>
 #include <poll.h>
@@ -12,116 +9,9 @@
 #include <unistd.h>
 
 #define NAME "\1a\7example"
-#define REFUSED_WITHIN_MS 50
-#define ARRIVES_WITHIN_MS 2000
 
-/* A TCP and a UDP socket on one port of all addresses. */
-struct service {
-    int tcp, udp;
-};
-
-static int outside, sandbox;
 static const struct nft_settings plain = {.filter = true, .dns_port = DNS_PORT, .mark = MARK, .max_addresses = 1000};
 static const struct nft_policy deny_all = {0};
-
-static void build_world(void)
-{
-    outside = netns_enter_new();
-    sandbox = netns_enter_new();
-    run("ip link add s0 type veth peer name o0 && ip link set o0 netns /proc/%d/fd/%d && ip link set s0 up && "
-        "ip addr add 10.9.0.2/24 dev s0 && ip addr add 2001:db8:9::2/64 dev s0 nodad",
-        getpid(), outside);
-    netns_enter(outside);
-    run("ip link set o0 up && ip addr add 10.9.0.1/24 dev o0 && ip addr add 2001:db8:9::1/64 dev o0 nodad && "
-        "ip route add local 198.51.100.0/24 dev lo && ip route add local 203.0.113.0/24 dev lo && "
-        "ip -6 route add local 2001:db8:51::/64 dev lo");
-    netns_enter(sandbox);
-    run("ip route add default via 10.9.0.1 && ip -6 route add default via 2001:db8:9::1");
-}
-
-static int bound(int type, const struct sock_addr *addr)
-{
-    int fd = socket(addr->sa.sa_family, type | SOCK_CLOEXEC, 0), one = 1;
-    ck_assert_int_ge(fd, 0);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    ck_assert_int_eq(bind(fd, &addr->sa, sock_addr_len(addr)), 0);
-    if (type == SOCK_STREAM)
-        ck_assert_int_eq(listen(fd, 16), 0);
-    return fd;
-}
-
-/* In the namespace where the caller is. */
-static struct service serve(const char *addr, uint16_t port)
-{
-    struct ip_addr literal = ip(addr);
-    struct sock_addr local = sock_addr_make(&literal, port);
-    return (struct service){bound(SOCK_STREAM, &local), bound(SOCK_DGRAM, &local)};
-}
-
-static struct service serve_outside(uint16_t port)
-{
-    netns_enter(outside);
-    struct service service = serve("::", port);
-    netns_enter(sandbox);
-    return service;
-}
-
-static bool readable(int fd)
-{
-    return poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, ARRIVES_WITHIN_MS) == 1;
-}
-
-/* Connects, for UDP sends as well; the descriptor or -errno. */
-static int dial(int type, const char *addr, uint16_t port, uint32_t mark)
-{
-    struct ip_addr literal = ip(addr);
-    struct sock_addr peer = sock_addr_make(&literal, port);
-    struct timeval limit = {.tv_sec = ARRIVES_WITHIN_MS / 1000};
-    int fd = socket(literal.family, type | SOCK_CLOEXEC, 0);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-    if (mark)
-        ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)), 0);
-    uint64_t start = clock_monotonic_ns();
-    int error = connect(fd, &peer.sa, sock_addr_len(&peer)) ? errno : 0;
-    if (!error && type == SOCK_DGRAM && send(fd, "x", 1, 0) != 1)
-        error = errno;
-    uint64_t ms = (clock_monotonic_ns() - start) / NS_PER_MS;
-    if (!error)
-        return fd;
-    ck_assert_msg(ms < REFUSED_WITHIN_MS, "%s port %u was refused after %u ms", addr, port, (unsigned)ms);
-    close(fd);
-    return -error;
-}
-
-/* 0 when a connection or datagram gets to the service, else the error that the application sees. */
-static int reach(int type, const char *addr, uint16_t port, const struct service *service, uint32_t mark)
-{
-    int fd = dial(type, addr, port, mark);
-    if (fd < 0)
-        return -fd;
-    bool tcp = type == SOCK_STREAM;
-    int error = readable(tcp ? service->tcp : service->udp) ? 0 : ETIMEDOUT;
-    char byte;
-    if (!error && tcp)
-        close(accept4(service->tcp, NULL, NULL, SOCK_CLOEXEC));
-    else if (!error)
-        ck_assert_int_eq(recv(service->udp, &byte, 1, 0), 1);
-    close(fd);
-    return error;
-}
-
-#define expect_passes(addr, port, service, mark)                                                                       \
-    do {                                                                                                               \
-        ck_assert_int_eq(reach(SOCK_STREAM, addr, port, service, mark), 0);                                            \
-        ck_assert_int_eq(reach(SOCK_DGRAM, addr, port, service, mark), 0);                                             \
-    } while (0)
-
-/* TCP sees a reset, UDP that the packet may not be sent. */
-#define expect_refused(addr, port, service, mark)                                                                      \
-    do {                                                                                                               \
-        ck_assert_int_eq(reach(SOCK_STREAM, addr, port, service, mark), ECONNREFUSED);                                 \
-        ck_assert_int_eq(reach(SOCK_DGRAM, addr, port, service, mark), EPERM);                                         \
-    } while (0)
 
 static bool never(void *ctx, const uint8_t *name, size_t len)
 {
@@ -220,31 +110,6 @@ START_TEST(open_flows_end_with_permission)
 }
 END_TEST
 
-/* A client with this address outside talks to a server in the sandbox. */
-static void expect_served(const char *client, const char *server)
-{
-    struct ip_addr from = ip(client), to = ip(server);
-    struct sock_addr local = sock_addr_make(&from, 0), peer = sock_addr_make(&to, 8081);
-    int listener = bound(SOCK_STREAM, &peer);
-    netns_enter(outside);
-    int fd = socket(from.family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-    setsockopt(fd, SOL_IPV6, IPV6_FREEBIND, &one, sizeof(one));
-    ck_assert_int_eq(bind(fd, &local.sa, sock_addr_len(&local)), 0);
-    ck_assert_int_eq(connect(fd, &peer.sa, sock_addr_len(&peer)), 0);
-    netns_enter(sandbox);
-    int accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    char byte;
-    ck_assert_int_eq(send(fd, "x", 1, 0), 1);
-    ck_assert(readable(accepted));
-    ck_assert_int_eq(recv(accepted, &byte, 1, 0), 1);
-    ck_assert_int_eq(send(accepted, "y", 1, 0), 1);
-    ck_assert(readable(fd));
-    ck_assert_int_eq(recv(fd, &byte, 1, 0), 1);
-    close(fd);
-    close(accepted);
-    close(listener);
-}
-
 START_TEST(clients_from_outside_are_served)
 {
     struct nft_policy policy = {.deny = ranges("0.0.0.0/0", "::/0", NULL),
@@ -253,146 +118,6 @@ START_TEST(clients_from_outside_are_served)
     expect_served("203.0.113.5", "10.9.0.2");
     run("ip -6 neigh flush all"); /* neighbours are found although ::/0 is denied */
     expect_served("2001:db8:51::5", "2001:db8:9::2");
-    nft_free(nft);
-}
-END_TEST
-
-START_TEST(dns_is_redirected)
-{
-    struct service theirs = serve_outside(53);
-    struct service ours = serve("127.0.0.1", DNS_PORT), ours_v6 = serve("::1", DNS_PORT);
-    struct ip_addr exempt[] = {ip("198.51.100.53"), ip("2001:db8:51::53")};
-    struct nft_settings settings = plain;
-    settings.exempt = exempt;
-    settings.n_exempt = 2;
-    struct nft_policy policy = {.allow = ranges("0.0.0.0/0", "::/0", NULL)};
-    for (int filter = 0; filter < 2; filter++) {
-        settings.filter = filter;
-        struct nft *nft = installed(&settings, &policy);
-        expect_passes("198.51.100.1", 53, &ours, 0);
-        expect_passes("2001:db8:51::1", 53, &ours_v6, 0);
-        expect_passes("127.0.0.53", 53, &ours, 0);
-        expect_passes("198.51.100.53", 53, &theirs, 0);
-        expect_passes("2001:db8:51::53", 53, &theirs, 0);
-        expect_passes("198.51.100.1", 53, &theirs, MARK);
-        expect_passes("2001:db8:51::1", 53, &theirs, MARK);
-        nft_free(nft);
-    }
-}
-END_TEST
-
-START_TEST(a_flow_older_than_the_redirect_does_not_bypass_it)
-{
-    struct service theirs = serve_outside(53);
-    struct sock_addr client;
-    socklen_t len = sizeof(client);
-    char byte;
-    run("nft 'table inet t { chain c { type filter hook output priority 0\nct state new accept\n}\n}'"); /* tracks flows
-                                                                                                          */
-    int fd = dial(SOCK_DGRAM, "10.9.0.1", 53, 0);
-    ck_assert_int_ge(fd, 0);
-    ck_assert(readable(theirs.udp));
-    ck_assert_int_eq(recvfrom(theirs.udp, &byte, 1, 0, &client.sa, &len), 1);
-    ck_assert_int_eq(sendto(theirs.udp, &byte, 1, 0, &client.sa, len), 1);
-    ck_assert(readable(fd));
-    struct nft_policy policy = {.default_allow = true};
-    struct nft *nft = installed(&plain, &policy);
-    ck_assert_int_eq(send(fd, "x", 1, 0), -1);
-    ck_assert_int_eq(errno, EPERM);
-    nft_free(nft);
-}
-END_TEST
-
-START_TEST(the_mark_opens_only_its_ports)
-{
-    struct service dns = serve_outside(53), upstream = serve_outside(5300), web = serve_outside(8080);
-    struct sock_addr upstreams[2];
-    sock_addr_parse("198.51.100.53:5300", 53, &upstreams[0]);
-    sock_addr_parse("203.0.113.53:5301", 53, &upstreams[1]);
-    struct ip_addr exempt[] = {ip("203.0.113.53")};
-    struct nft_settings settings = plain;
-    settings.upstreams = upstreams;
-    settings.n_upstreams = 2;
-    settings.exempt = exempt;
-    settings.n_exempt = 1;
-    struct service exempt_upstream = serve_outside(5301);
-    struct nft *nft = installed(&settings, &deny_all);
-    expect_passes("198.51.100.1", 53, &dns, MARK);
-    expect_passes("203.0.113.9", 5300, &upstream, MARK); /* a load balancer may have changed the address */
-    expect_refused("198.51.100.53", 8080, &web, MARK);
-    expect_refused("198.51.100.53", 5300, &upstream, 0);
-    expect_refused("198.51.100.53", 5300, &upstream, MARK + 1);
-    expect_passes("203.0.113.53", 5301, &exempt_upstream, 0);
-    expect_refused("203.0.113.53", 8080, &web, 0);
-    nft_free(nft);
-}
-END_TEST
-
-START_TEST(encrypted_dns)
-{
-    struct service dot = serve_outside(853), https = serve_outside(443);
-    struct nft_settings settings = plain;
-    struct nft_policy policy = {.default_allow = true, .always_allow = ranges("198.51.100.0/24", "::/0", NULL)};
-    struct nft *nft = installed(&settings, &policy);
-    expect_refused("198.51.100.1", 853, &dot, 0);
-    expect_refused("2001:db8:51::1", 853, &dot, 0);
-    expect_passes("198.51.100.1", 443, &https, 0);
-    nft_free(nft);
-
-    settings.block_doh_443 = true;
-    nft = installed(&settings, &policy);
-    expect_refused("198.51.100.1", 443, &https, 0);
-    expect_refused("2001:db8:51::1", 443, &https, 0);
-    nft_free(nft);
-
-    settings.doh_blocklist = ranges("198.51.100.1", "2001:db8:51::1", NULL);
-    nft = installed(&settings, &policy);
-    expect_refused("198.51.100.1", 443, &https, 0);
-    expect_refused("2001:db8:51::1", 443, &https, 0);
-    expect_passes("198.51.100.2", 443, &https, 0);
-    expect_passes("2001:db8:51::2", 443, &https, 0);
-    nft_free(nft);
-}
-END_TEST
-
-START_TEST(loopback)
-{
-    struct sock_addr upstreams[2];
-    sock_addr_parse("127.0.0.1:5353", 53, &upstreams[0]);
-    sock_addr_parse("[::1]:5353", 53, &upstreams[1]);
-    struct nft_settings settings = plain;
-    settings.upstreams = upstreams;
-    settings.n_upstreams = 2;
-    struct service resolver = serve("::", 5353), web = serve("::", 8080);
-    struct nft *nft = installed(&settings, &deny_all);
-    expect_passes("127.0.0.1", 8080, &web, 0);
-    expect_passes("::1", 8080, &web, 0);
-    expect_passes("10.9.0.2", 8080, &web, 0);
-    expect_passes("2001:db8:9::2", 8080, &web, 0);
-    expect_refused("127.0.0.1", 5353, &resolver, 0);
-    expect_refused("::1", 5353, &resolver, 0);
-    expect_passes("127.0.0.1", 5353, &resolver, MARK);
-    expect_passes("::1", 5353, &resolver, MARK);
-    nft_free(nft);
-}
-END_TEST
-
-/* As Docker makes it: port 53 of 127.0.0.11 is redirected at -100 to a high port there. */
-START_TEST(docker_resolver)
-{
-    struct service docker = serve("127.0.0.11", 40123), ours = serve("127.0.0.1", DNS_PORT);
-    run("nft 'table ip docker { chain output { type nat hook output priority -100\n"
-        "ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:40123\n"
-        "ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.11:40123\n}\n}'");
-    struct sock_addr upstream;
-    sock_addr_parse("127.0.0.11", 53, &upstream);
-    struct nft_settings settings = plain;
-    settings.upstreams = &upstream;
-    settings.n_upstreams = 1;
-    struct nft *nft = installed(&settings, &deny_all);
-    expect_passes("127.0.0.11", 53, &ours, 0);
-    expect_passes("127.0.0.11", 53, &docker, MARK);
-    expect_refused("127.0.0.11", 40123, &docker, 0);
     nft_free(nft);
 }
 END_TEST
@@ -473,12 +198,6 @@ Suite *test_suite(void)
     tcase_add_test(tests, learned_addresses);
     tcase_add_test(tests, open_flows_end_with_permission);
     tcase_add_test(tests, clients_from_outside_are_served);
-    tcase_add_test(tests, dns_is_redirected);
-    tcase_add_test(tests, a_flow_older_than_the_redirect_does_not_bypass_it);
-    tcase_add_test(tests, the_mark_opens_only_its_ports);
-    tcase_add_test(tests, encrypted_dns);
-    tcase_add_test(tests, loopback);
-    tcase_add_test(tests, docker_resolver);
     tcase_add_test(tests, forged_sources);
     tcase_add_test(tests, neighbour_discovery_is_the_kernels);
     tcase_add_test(tests, closed);

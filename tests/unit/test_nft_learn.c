@@ -1,0 +1,237 @@
+/* Learned and revoked addresses in the kernel, as nft(8) lists them. Every test has a network namespace of its own. */
+#include "base/loop.h"
+#include "nft_fixture.h"
+#include "runner.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define A "\1a\7example"
+#define B "\1b\7example"
+#define LIST_ALLOW "nft -s list set inet opensandbox dyn_allow_v4"
+#define LIST_REVOKED "nft -s list set inet opensandbox revoked_v4"
+
+static const struct nft_settings plain = {.filter = true, .dns_port = DNS_PORT, .mark = MARK, .max_addresses = 1000};
+static const struct nft_policy deny_all = {0};
+
+static void enter(void)
+{
+    close(netns_enter_new());
+}
+
+/* Names that start with the letter in `ctx` are denied. */
+static bool starts_otherwise(void *ctx, const uint8_t *name, size_t len)
+{
+    return name[1] != *(const char *)ctx;
+}
+
+static bool everything(void *ctx, const uint8_t *name, size_t len)
+{
+    return true;
+}
+
+START_TEST(lease_seconds)
+{
+    ck_assert_uint_eq(nft_lease_seconds(0), 60);
+    ck_assert_uint_eq(nft_lease_seconds(30), 90);
+    ck_assert_uint_eq(nft_lease_seconds(300), 360);
+    ck_assert_uint_eq(nft_lease_seconds(UINT32_MAX), 360);
+    ck_assert_uint_ge(nft_hold_seconds(300), 300);
+    ck_assert_uint_lt(nft_hold_seconds(UINT32_MAX), 360);
+}
+END_TEST
+
+START_TEST(a_lease_is_prolonged_never_shortened)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    ck_assert_int_eq(learn(nft, "198.51.100.7", A, 10), 0);
+    expect(LIST_ALLOW, "198.51.100.7 timeout 1m10s comment \"a.example\"");
+    ck_assert_int_eq(learn(nft, "198.51.100.7", A, 12), 0); /* too little to be worth it */
+    expect(LIST_ALLOW, "timeout 1m10s");
+    ck_assert_int_eq(learn(nft, "198.51.100.7", A, 300), 0);
+    expect(LIST_ALLOW, "198.51.100.7 timeout 6m comment \"a.example\"");
+    ck_assert_int_eq(learn(nft, "198.51.100.7", A, 10), 0);
+    expect(LIST_ALLOW, "timeout 6m");
+    nft_free(nft);
+}
+END_TEST
+
+START_TEST(a_comment_holds_all_names)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    ck_assert_int_eq(learn(nft, "198.51.100.7", A, 300), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.7", B, 300), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.7", "\6q\"u\1o\\", 300), 0);
+    expect(LIST_ALLOW, "comment \"a.example,b.example,q\\034u\\001o\\092\"");
+    nft_free(nft);
+}
+END_TEST
+
+START_TEST(one_batch_with_everything_in_it)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 0), 0);
+    const uint8_t *a = (const uint8_t *)A, *b = (const uint8_t *)B;
+    struct nft_learned batch[] = {{ip("198.51.100.1"), 300, a, 11}, {ip("198.51.100.2"), 0, a, 11},
+                                  {ip("2001:db8::1"), 0, a, 11},    {ip("198.51.100.2"), 300, b, 11},
+                                  {ip("198.51.100.2"), 30, a, 11},  {ip("2001:db8::1"), 0, a, 11}};
+    ck_assert_int_eq(nft_learn(nft, batch, 6, clock_monotonic_ns()), 0);
+    expect(LIST_ALLOW, "198.51.100.1 timeout 6m comment \"a.example\"");
+    expect(LIST_ALLOW, "198.51.100.2 timeout 6m comment \"a.example,b.example\"");
+    expect("nft -s list set inet opensandbox dyn_allow_v6", "2001:db8::1 timeout 1m comment \"a.example\"");
+    nft_free(nft);
+}
+END_TEST
+
+START_TEST(the_soonest_to_end_makes_room)
+{
+    struct nft_settings settings = plain;
+    settings.max_addresses = 3;
+    struct nft *nft = installed(&settings, &deny_all);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.2", A, 0), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.3", A, 300), 0);
+    ck_assert_uint_eq(nft_evicted(nft), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.4", A, 0), 0);
+    ck_assert_uint_eq(nft_evicted(nft), 1);
+    expect_not(LIST_ALLOW, "198.51.100.2");
+    expect(LIST_ALLOW, "198.51.100.4");
+    ck_assert_uint_eq(occurrences(output(LIST_ALLOW), "timeout "), 3);
+    /* More in one batch than there is room for in all. */
+    struct nft_learned four[4];
+    for (size_t i = 0; i < 4; i++)
+        four[i] = (struct nft_learned){ip("203.0.113.1"), 0, (const uint8_t *)A, 11};
+    for (uint8_t i = 0; i < 4; i++)
+        four[i].addr.bytes[3] = i;
+    ck_assert_int_eq(nft_learn(nft, four, 4, clock_monotonic_ns()), -ENOSPC);
+    ck_assert_uint_eq(occurrences(output(LIST_ALLOW), "198.51.100."), 3);
+    ck_assert_int_eq(nft_learn(nft, four, 3, clock_monotonic_ns()), 0);
+    ck_assert_uint_eq(occurrences(output(LIST_ALLOW), "203.0.113."), 3);
+    ck_assert_uint_eq(nft_evicted(nft), 4);
+    nft_free(nft);
+}
+END_TEST
+
+/* Time is the caller's: a lease that has nearly ended, and one that ended long ago, by a later `now`. */
+START_TEST(leases_that_end)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    uint64_t now = clock_monotonic_ns();
+    struct nft_learned old = {ip("198.51.100.1"), 0, (const uint8_t *)A, 11};
+    struct nft_learned new = {ip("198.51.100.2"), 0, (const uint8_t *)A, 11};
+    ck_assert_int_eq(nft_learn(nft, &old, 1, now), 0);
+    ck_assert_int_eq(nft_learn(nft, &new, 1, now + 58 * NS_PER_S), 0);
+    expect_not(LIST_ALLOW, "198.51.100.1"); /* swept */
+    ck_assert_int_eq(nft_learn(nft, &old, 1, now + 200 * NS_PER_S), 0);
+    expect(LIST_ALLOW, "198.51.100.1 timeout 1m");
+    ck_assert_int_eq(nft_learn(nft, &old, 1, now + 261 * NS_PER_S), 0); /* ended a second ago: add, delete, add */
+    expect(LIST_ALLOW, "198.51.100.1 timeout 1m comment \"a.example\"");
+    nft_free(nft);
+}
+END_TEST
+
+START_TEST(names_that_lost_permission)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    char denied = 'a';
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.2", A, 300), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.2", B, 0), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.3", A, 300), 0);
+    struct nft_policy policy = {.allow = ranges("198.51.100.3", NULL)};
+    ck_assert_int_eq(nft_apply(nft, &policy, starts_otherwise, &denied, NULL), 0);
+    expect_not(LIST_ALLOW, "198.51.100.1");
+    expect_not(LIST_ALLOW, "timeout 6m"); /* but what B gave it */
+    expect(LIST_ALLOW, "comment \"b.example\"");
+    expect_not(LIST_ALLOW, "198.51.100.3");
+    expect(LIST_REVOKED, "{ 198.51.100.1 timeout 10m comment \"a.example\" }");
+
+    ck_assert_int_eq(learn(nft, "198.51.100.1", B, 300), 0);
+    expect(LIST_ALLOW, "198.51.100.1 timeout 6m comment \"b.example\"");
+    expect_not(LIST_REVOKED, "198.51.100.1");
+
+    denied = 'b';
+    ck_assert_int_eq(nft_apply(nft, &policy, starts_otherwise, &denied, NULL), 0);
+    expect(LIST_REVOKED, "198.51.100.1");
+    expect(LIST_REVOKED, "198.51.100.2");
+    struct nft_policy address = {.always_allow = ranges("198.51.100.1", NULL)};
+    ck_assert_int_eq(nft_apply(nft, &address, starts_otherwise, &denied, NULL), 0);
+    expect_not(LIST_REVOKED, "198.51.100.1");
+    expect(LIST_REVOKED, "198.51.100.2");
+    ck_assert_int_eq(nft_apply(nft, &address, everything, NULL, NULL), 0);
+    expect_not(LIST_REVOKED, "198.51.100.2");
+    nft_free(nft);
+}
+END_TEST
+
+START_TEST(what_the_kernel_refuses_changes_nothing)
+{
+    struct why why = {""};
+    char denied = 'a';
+    struct nft *nft = installed(&plain, &deny_all);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 0), 0);
+    run("nft delete table inet opensandbox");
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), -ENOENT);
+    ck_assert_int_eq(learn(nft, "198.51.100.2", A, 300), -ENOENT);
+    struct nft_policy policy = {.allow = ranges("192.0.2.0/24", NULL)};
+    ck_assert_int_eq(nft_apply(nft, &policy, starts_otherwise, &denied, &why), -ENOENT);
+    ck_assert_ptr_nonnull(strstr(why.text, "No such file or directory"));
+    ck_assert_int_lt(nft_apply(nft, &deny_all, everything, NULL, NULL), 0);
+    ck_assert_str_eq(output("nft list ruleset"), "");
+    /* Putting the table in place again shows what the mirror holds: the old lease with what is left of it. */
+    ck_assert_int_eq(nft_install(nft, &deny_all, &why), 0);
+    expect(LIST_ALLOW, "{ 198.51.100.1 timeout 59s");
+    expect(LIST_ALLOW, "comment \"a.example\" }");
+    expect_not(LIST_REVOKED, "198.51.100");
+    ck_assert_int_eq(nft_apply(nft, &policy, everything, &denied, NULL), 0);
+    expect("nft list set inet opensandbox allow_v4", "192.0.2.0/24");
+    nft_free(nft);
+}
+END_TEST
+
+START_TEST(a_set_that_someone_filled)
+{
+    struct nft_settings settings = plain;
+    settings.max_addresses = 2;
+    struct nft *nft = installed(&settings, &deny_all);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    run("nft add element inet opensandbox dyn_allow_v4 '{ 203.0.113.1 timeout 1h }'");
+    ck_assert_int_eq(learn(nft, "198.51.100.2", A, 300), 0);
+    expect(LIST_ALLOW, "198.51.100.1");
+    expect(LIST_ALLOW, "198.51.100.2");
+    expect_not(LIST_ALLOW, "203.0.113.1");
+    nft_free(nft);
+}
+END_TEST
+
+START_TEST(an_element_that_someone_deleted)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 0), 0);
+    run("nft delete element inet opensandbox dyn_allow_v4 '{ 198.51.100.1 }'");
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    expect(LIST_ALLOW, "198.51.100.1 timeout 6m");
+    nft_free(nft);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    Suite *suite = suite_create("nft_learn");
+    TCase *tests = tcase_create("learned addresses");
+    tcase_add_checked_fixture(tests, enter, NULL);
+    tcase_set_timeout(tests, 30);
+    tcase_add_test(tests, lease_seconds);
+    tcase_add_test(tests, a_lease_is_prolonged_never_shortened);
+    tcase_add_test(tests, a_comment_holds_all_names);
+    tcase_add_test(tests, one_batch_with_everything_in_it);
+    tcase_add_test(tests, the_soonest_to_end_makes_room);
+    tcase_add_test(tests, leases_that_end);
+    tcase_add_test(tests, names_that_lost_permission);
+    tcase_add_test(tests, what_the_kernel_refuses_changes_nothing);
+    tcase_add_test(tests, a_set_that_someone_filled);
+    tcase_add_test(tests, an_element_that_someone_deleted);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
