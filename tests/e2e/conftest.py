@@ -1,11 +1,17 @@
 """What every test gets: one world per module, and sidecars in it that are stopped, and their table removed, after each
 test."""
 
+import signal
+import sys
+
 import pytest
 
 from tests.support.resolver import Resolver
 from tests.support.sidecar import Sidecar
 from tests.support.world import World
+
+# So that namespaces are removed then, too.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @pytest.fixture(scope="module")

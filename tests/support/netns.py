@@ -66,8 +66,8 @@ class Namespace:
         return subprocess.run(["ip", "netns", "exec", self.name, *argv], check=False, **options)
 
     def popen(self, *argv, **options):
-        """Starts a program; the pid is the program's own, since `ip netns exec` becomes it."""
-        return subprocess.Popen(["ip", "netns", "exec", self.name, *argv], **options)
+        """Starts a program, which does not outlive the test run. The pid is its own: `ip` and `setpriv` become it."""
+        return subprocess.Popen(["ip", "netns", "exec", self.name, "setpriv", "--pdeathsig", "KILL", *argv], **options)
 
     def resolv_conf(self, text):
         self._etc.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,8 @@ def environment(settings):
     """Turns short names into the sidecar's variables: MODE="dns" is OPENSANDBOX_EGRESS_MODE. A policy may be given as
     a Python value. None leaves a variable out."""
     result = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-              "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
+              "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1",
+              "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
     for name, value in settings.items():
         if value is not None:
             name = name if name.startswith("OPENSANDBOX_") else f"OPENSANDBOX_EGRESS_{name}"
@@ -88,20 +89,20 @@ class Client:
 
 
 class Sidecar(Client):
-    def __init__(self, namespace, folder, read_stdout=True, wrapper=(), **settings):
+    def __init__(self, namespace, folder, read_stdout=True, **settings):
         self._folder = pathlib.Path(folder)
         self.settings = {"MODE": "dns+nft", "DNS_UPSTREAM": UPSTREAM_V4, "RULES_DIR": str(self._folder / "rules"),
                          **settings}
         address = self.settings.get("HTTP_ADDR", f":{PORT}")
         super().__init__(namespace, port=int(address.rpartition(":")[2]))
-        self.wrapper, self.read_stdout = wrapper, read_stdout
+        self.read_stdout = read_stdout
         self.records, self.bad_lines, self.stderr = [], [], ""
         self._changed = threading.Condition()
         self._start()
 
     def _start(self):
         self._trace = self._folder / f"trace.{next(_numbers)}"
-        self.process = self.namespace.popen(*self.wrapper, *self._watcher(), BINARY, env=environment(self.settings),
+        self.process = self.namespace.popen(*self._watcher(), BINARY, env=environment(self.settings),
                                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._readers = [threading.Thread(target=self._read_stderr, args=(self.process.stderr,), daemon=True)]
         if self.read_stdout:

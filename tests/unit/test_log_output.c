@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -443,6 +444,29 @@ START_TEST(a_file_that_cannot_be_rotated_grows_on)
 }
 END_TEST
 
+START_TEST(a_file_whose_successor_cannot_be_opened_grows_on)
+{
+    char lines[1001];
+    struct rlimit files, none;
+    memset(lines, 'x', sizeof(lines) - 1);
+    lines[999] = '\n';
+    lines[1000] = '\0';
+    open_outputs(path, NULL);
+    write_lines(lines);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
+    none = (struct rlimit){.rlim_max = files.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    write_lines("next\n");
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
+    char *text = scratch_read(path);
+    ck_assert_uint_eq(strlen(text), 1005);
+    ck_assert_str_eq(text + 1000, "next\n");
+    free(text);
+    assert_report("log file cannot be rotated", path, EMFILE, 0);
+    assert_no_report();
+}
+END_TEST
+
 START_TEST(a_file_that_was_removed_is_made_again)
 {
     char lines[1001];
@@ -476,6 +500,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, what_an_earlier_run_left_is_compressed_and_removed_by_age);
     tcase_add_test(tc, an_interrupted_compression_is_done_again);
     tcase_add_test(tc, a_file_that_cannot_be_rotated_grows_on);
+    tcase_add_test(tc, a_file_whose_successor_cannot_be_opened_grows_on);
     tcase_add_test(tc, a_file_that_was_removed_is_made_again);
     suite_add_tcase(suite, tc);
     return suite;
