@@ -102,6 +102,11 @@ static void idle_fired(struct loop_timer *timer)
         close_client(client);
 }
 
+static bool has_message(const struct tcp_client *client)
+{
+    return client->in_len >= 2 && client->in_len - 2 >= wire_load16(client->in);
+}
+
 /* Hands complete messages to the callee, as long as the client may have more under way. */
 static void take_messages(struct tcp_client *client)
 {
@@ -294,7 +299,7 @@ void tcp_client_unref(struct tcp_client *client)
     if (!settle(client))
         return;
     /* Not at once: the caller is in the middle of its own batch. */
-    if (client->in_len >= 2 && may_read(client))
+    if (has_message(client) && may_read(client))
         loop_timer_set(client->set->loop, &client->resume, 0);
 }
 

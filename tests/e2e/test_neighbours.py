@@ -129,9 +129,9 @@ def test_resolver_on_dns_over_tls_port_is_refused(world, start):
     udp_refusal_seconds(world.sandbox, "203.0.113.10", 853)
 
 
-@pytest.mark.parametrize("blocklist, blocked, open_", [("203.0.113.10,2001:db8:1::/64", ["203.0.113.10", "2001:db8:1::10"],
-                                                        ["203.0.113.11"]),
-                                                       (None, ["203.0.113.10", "203.0.113.11", "2001:db8:1::10"], [])])
+@pytest.mark.parametrize("blocklist, blocked, open_", [
+    ("203.0.113.10,2001:db8:1::/64", ["203.0.113.10", "2001:db8:1::10"], ["203.0.113.11"]),
+    (None, ["203.0.113.10", "203.0.113.11", "2001:db8:1::10"], [])])
 def test_dns_over_https_is_refused_when_told_to(world, start, blocklist, blocked, open_):
     start(RULES={"defaultAction": "allow"}, BLOCK_DOH_443="on", DOH_BLOCKLIST=blocklist)
     with world.internet.inside():
@@ -150,7 +150,7 @@ DOCKER, DOCKER_PORT = "127.0.0.11", 41953
 
 @pytest.fixture
 def docker(world):
-    """Docker's resolver: it listens on a high port of 127.0.0.11 inside the sandbox, and nat rules lead port 53 there."""
+    """Docker's resolver: it listens on a high port of 127.0.0.11 in the sandbox, and nat rules lead port 53 there."""
     world.sandbox.nft(f"""
         table ip docker {{
             chain output {{

@@ -137,25 +137,28 @@ def test_patch_and_delete_keep_the_default(sidecar):
     assert sidecar.policy()["defaultAction"] == "allow"
 
 
+def _with_target(target):
+    return '{"egress":[{"action":"allow","target":' + target + "}]}"
+
+
 BAD_POLICIES = [
     "{", "[]", "7", '"deny"', "true", "{}x", "{} {}", '{"egress":', "\ufeff", "nul",
     '{"egress":{}}', '{"egress":"a.test"}', '{"egress":7}', '{"egress":true}',
     '{"defaultAction":7}', '{"defaultAction":[]}', '{"defaultAction":{}}', '{"defaultAction":true}',
     '{"defaultAction":"block"}', '{"defaultAction":"allow","defaultAction":"deny"}', '{"mode":"dns"}',
     '{"Egress":[]}', '{"egress":[],"egress":[]}', '{"egress":[7]}', '{"egress":["a.test"]}', '{"egress":[null]}',
-    '{"egress":[[]]}', '{"egress":[{}]}', '{"egress":[{"action":"allow"}]}', '{"egress":[{"action":"allow","target":""}]}',
-    '{"egress":[{"action":"allow","target":7}]}', '{"egress":[{"action":"allow","target":null}]}',
-    '{"egress":[{"action":"allow","target":["a.test"]}]}', '{"egress":[{"action":7,"target":"a.test"}]}',
-    '{"egress":[{"action":[],"target":"a.test"}]}', '{"egress":[{"action":{},"target":"a.test"}]}',
-    '{"egress":[{"action":true,"target":"a.test"}]}', '{"egress":[{"action":"permit","target":"a.test"}]}',
-    '{"egress":[{"action":"allow","target":"a.test","port":443}]}', '{"egress":[{"action":"allow","target":"a.test",}]}',
-    '{"egress":[{"action":"allow","target":"a.test\\u0000.evil.test"}]}',
-    '{"egress":[{"action":"allow","target":"https://a.test/"}]}', '{"egress":[{"action":"allow","target":"a.test:443"}]}',
-    '{"egress":[{"action":"allow","target":"a.*.test"}]}', '{"egress":[{"action":"allow","target":"a b.test"}]}',
-    '{"egress":[{"action":"allow","target":"a..test"}]}', '{"egress":[{"action":"allow","target":"10.0.0.0/33"}]}',
-    '{"egress":[{"action":"allow","target":"2001:db8::/129"}]}', '{"egress":[{"action":"allow","target":"10.0.0.0/-1"}]}',
-    '{"egress":[{"action":"allow","target":"' + "x" * 64 + '.test"}]}',
-    '{"egress":[{"action":"allow","target":"' + "x." * 130 + 'test"}]}',
+    '{"egress":[[]]}', '{"egress":[{}]}', '{"egress":[{"action":"allow"}]}',
+    '{"egress":[{"action":7,"target":"a.test"}]}', '{"egress":[{"action":[],"target":"a.test"}]}',
+    '{"egress":[{"action":{},"target":"a.test"}]}', '{"egress":[{"action":true,"target":"a.test"}]}',
+    '{"egress":[{"action":"permit","target":"a.test"}]}',
+    '{"egress":[{"action":"allow","target":"a.test","port":443}]}',
+    '{"egress":[{"action":"allow","target":"a.test",}]}',
+    _with_target("7"), _with_target("null"), _with_target('["a.test"]'), _with_target('{"a":"a.test"}'),
+    _with_target('""'), _with_target('" "'), _with_target(r'"a.test\u0000.evil.test"'),
+    _with_target('"https://a.test/"'), _with_target('"a.test:443"'), _with_target('"10.0.0.1:443"'),
+    _with_target('"a.*.test"'), _with_target('"*a.test"'), _with_target('"a b.test"'), _with_target('"a..test"'),
+    _with_target('"10.0.0.0/33"'), _with_target('"10.0.0.0/-1"'), _with_target('"2001:db8::/129"'),
+    _with_target('"' + "x" * 64 + '.test"'), _with_target('"' + "x." * 130 + 'test"'),
     "[" * 5000, '{"egress":' + "[" * 2000 + "]" * 2000 + "}"]
 
 
