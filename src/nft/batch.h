@@ -1,5 +1,6 @@
 /* A transaction under construction: netlink messages of nf_tables between a BEGIN and an END, in one byte string that
- * goes to the kernel with one send. Memory that runs out is remembered and reported by batch_end(). */
+ * goes to the kernel with one send. Memory that runs out is remembered and reported by batch_end(), so that those who
+ * write messages have nothing to check. */
 #ifndef NFT_BATCH_H
 #define NFT_BATCH_H
 
@@ -10,6 +11,7 @@
 #include <stdint.h>
 
 #define NFT_TABLE "opensandbox"
+#define BATCH_MESSAGE_MAX 65536
 
 struct batch;
 
@@ -19,9 +21,11 @@ void batch_free(struct batch *batch);
 /* Forgets what was built, keeps the memory, and opens a new transaction. */
 void batch_begin(struct batch *batch);
 /* Closes the message before and opens another: `type` is one of NFT_MSG_*, `flags` are NLM_F_* beside NLM_F_REQUEST.
- * The message names the table in attribute 1, which has that meaning for every object. The caller appends attributes
- * with libmnl, MNL_SOCKET_BUFFER_SIZE bytes at least, until the next call with this batch. */
+ * The caller appends attributes with libnftnl or libmnl, BATCH_MESSAGE_MAX bytes with the header, until the next call
+ * with this batch. */
 struct nlmsghdr *batch_message(struct batch *batch, uint16_t type, uint16_t flags);
+/* Remembers that memory ran out for something that belongs into this transaction. */
+void batch_fail(struct batch *batch);
 /* An identifier for a set that has no name yet, unique in this transaction. */
 uint32_t batch_next_set_id(struct batch *batch);
 /* Closes the transaction; the last message inside asks for an acknowledgement. 0 or -ENOMEM. */

@@ -2,13 +2,12 @@
 
 #include "nft/expr.h"
 #include "nft/sets.h"
+#include "nft/table.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <netinet/icmp6.h>
-#include <string.h>
 
 #define PORT_DNS 53
 #define PORT_DOT 853 /* RFC 7858; RFC 9250 for UDP */
@@ -21,24 +20,6 @@
 #define CT_ESTABLISHED_RELATED (NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED))
 
 static const uint8_t families[] = {AF_INET, AF_INET6};
-
-static struct nlmsghdr *chain_message(struct batch *batch, const char *name)
-{
-    struct nlmsghdr *nlh = batch_message(batch, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
-    mnl_attr_put_strz(nlh, NFTA_CHAIN_NAME, name);
-    return nlh;
-}
-
-static void output_chain(struct batch *batch, const char *name, const char *type, int32_t priority, uint32_t policy)
-{
-    struct nlmsghdr *nlh = chain_message(batch, name);
-    mnl_attr_put_strz(nlh, NFTA_CHAIN_TYPE, type);
-    struct nlattr *hook = mnl_attr_nest_start(nlh, NFTA_CHAIN_HOOK);
-    mnl_attr_put_u32(nlh, NFTA_HOOK_HOOKNUM, htonl(NF_INET_LOCAL_OUT));
-    mnl_attr_put_u32(nlh, NFTA_HOOK_PRIORITY, htonl((uint32_t)priority));
-    mnl_attr_nest_end(nlh, hook);
-    mnl_attr_put_u32(nlh, NFTA_CHAIN_POLICY, htonl(policy));
-}
 
 /* A rule for packets to one of these TCP or UDP ports. */
 static struct rule rule_to_ports(struct batch *batch, const char *chain, const uint16_t *ports, size_t n)
@@ -94,7 +75,7 @@ static void accept_exempt_dns(struct batch *batch, const char *chain)
 
 void chain_dns(struct batch *batch, const struct nft_settings *settings)
 {
-    output_chain(batch, "dns", "nat", PRIORITY_DNS, NF_ACCEPT);
+    table_add_output_chain(batch, "dns", "nat", PRIORITY_DNS, NF_ACCEPT);
     struct rule rule = rule_begin(batch, "dns");
     match_mark(&rule, NFT_CMP_EQ, settings->mark);
     verdict(&rule, NF_ACCEPT, NULL);
@@ -106,7 +87,7 @@ void chain_dns(struct batch *batch, const struct nft_settings *settings)
 
 static void chain_refuse(struct batch *batch)
 {
-    chain_message(batch, "refuse");
+    table_add_chain(batch, "refuse");
     struct rule rule = rule_begin(batch, "refuse");
     verdict_tcp_reset(&rule);
     rule = rule_begin(batch, "refuse");
@@ -118,7 +99,7 @@ static void chain_refuse(struct batch *batch)
  * something past the policy, and takes the rules like everyone else. */
 static void chain_link(struct batch *batch)
 {
-    chain_message(batch, "link");
+    table_add_chain(batch, "link");
     struct rule rule = rule_begin(batch, "link");
     match_has_user(&rule);
     verdict(&rule, NFT_RETURN, NULL);
@@ -150,7 +131,7 @@ static void chain_loopback(struct batch *batch, const struct nft_settings *setti
     /* Docker answers on 127.0.0.11, port 53 being redirected to a high one that changes. */
     static const struct ip_addr docker = {AF_INET, {127, 0, 0, 11}};
     static const struct ip_addr systemd = {AF_INET, {127, 0, 0, 53}};
-    chain_message(batch, "loopback");
+    table_add_chain(batch, "loopback");
     /* A forged source would pass for a peer, or for an upstream's answer. The kernel's own resets for refused
      * connections do come from the refused address; they are related to it. */
     struct rule rule = rule_begin(batch, "loopback");
@@ -256,7 +237,7 @@ static void egress_doh(struct batch *batch, const struct nft_settings *settings)
 
 void chain_egress(struct batch *batch, const struct nft_settings *settings, bool default_allow)
 {
-    output_chain(batch, "egress", "filter", PRIORITY_EGRESS, NF_DROP);
+    table_add_output_chain(batch, "egress", "filter", PRIORITY_EGRESS, NF_DROP);
     egress_begin(batch, settings);
     egress_dns(batch, settings);
     if (settings->block_doh_443)
@@ -271,7 +252,7 @@ void chain_egress(struct batch *batch, const struct nft_settings *settings, bool
     verdict(&rule, NF_ACCEPT, NULL);
     rules_for_sets(batch, "egress", "dyn_allow", NF_ACCEPT, NULL);
     rules_for_sets(batch, "egress", "allow", NF_ACCEPT, NULL);
-    chain_message(batch, "fallback");
+    table_add_chain(batch, "fallback");
     rule = rule_begin(batch, "egress");
     verdict(&rule, NFT_GOTO, "fallback");
     chain_set_default(batch, default_allow);
@@ -279,10 +260,8 @@ void chain_egress(struct batch *batch, const struct nft_settings *settings, bool
 
 void chain_set_default(struct batch *batch, bool default_allow)
 {
-    struct nlmsghdr *nlh = chain_message(batch, "egress");
-    mnl_attr_put_u32(nlh, NFTA_CHAIN_POLICY, htonl(default_allow ? NF_ACCEPT : NF_DROP));
-    nlh = batch_message(batch, NFT_MSG_DELRULE, 0); /* without a handle: all rules of the chain */
-    mnl_attr_put_strz(nlh, NFTA_RULE_CHAIN, "fallback");
+    table_set_policy(batch, "egress", default_allow ? NF_ACCEPT : NF_DROP);
+    rules_delete(batch, "fallback");
     if (default_allow)
         return; /* the end of a chain that was gone to is the policy of `egress` */
     struct rule rule = rule_begin(batch, "fallback");
@@ -292,7 +271,7 @@ void chain_set_default(struct batch *batch, bool default_allow)
 void chain_egress_closed(struct batch *batch)
 {
     static const struct nft_settings nobody = {0};
-    output_chain(batch, "egress", "filter", PRIORITY_EGRESS, NF_DROP);
+    table_add_output_chain(batch, "egress", "filter", PRIORITY_EGRESS, NF_DROP);
     egress_begin(batch, &nobody);
     struct rule rule = rule_begin(batch, "egress");
     verdict(&rule, NFT_GOTO, "refuse");

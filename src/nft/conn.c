@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <libnftnl/common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <string.h>
@@ -87,13 +88,8 @@ static void read_verdict(struct conn *conn, struct verdict *verdict)
 /* Reads the generation of the rule set. -EPERM is the kernel's way to say that CAP_NET_ADMIN is missing. */
 static int ask_generation(struct conn *conn, struct why *why)
 {
-    _Alignas(struct nlmsghdr) uint8_t request[64];
-    struct nlmsghdr *nlh = mnl_nlmsg_put_header(request);
-    nlh->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN;
-    nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-    nlh->nlmsg_seq = ++conn->seq;
-    struct nfgenmsg *header = mnl_nlmsg_put_extra_header(nlh, sizeof(*header));
-    header->version = NFNETLINK_V0;
+    _Alignas(struct nlmsghdr) char request[64];
+    struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(request, NFT_MSG_GETGEN, AF_UNSPEC, NLM_F_ACK, ++conn->seq);
     if (mnl_socket_sendto(conn->socket, nlh, nlh->nlmsg_len) < 0)
         return why_set(why, -errno, "cannot ask nf_tables: %s", strerror(errno));
     struct verdict verdict = {.first = conn->seq, .acked = conn->seq, .why = why};

@@ -8,6 +8,8 @@
 /* Attribute lengths have 16 bits, and a list that outgrows them breaks without an error. */
 #define MESSAGE_FULL 32000
 
+_Static_assert(MESSAGE_FULL + 1024 < BATCH_MESSAGE_MAX, "an element fits into a message that is not full");
+
 /* Type 0 of the userdata of elements is nft's comment (libnftnl, udata.h: NFTNL_UDATA_SET_ELEM_COMMENT). */
 static void put_comment(struct nlmsghdr *nlh, const char *comment)
 {
@@ -17,11 +19,17 @@ static void put_comment(struct nlmsghdr *nlh, const char *comment)
     mnl_attr_put(nlh, NFTA_SET_ELEM_USERDATA, 2 + len, userdata);
 }
 
+static struct nlmsghdr *open_message(struct batch *batch, uint16_t type, const char *set)
+{
+    struct nlmsghdr *nlh = batch_message(batch, type, type == NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0);
+    mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, NFT_TABLE);
+    mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, set);
+    return nlh;
+}
+
 static void open_list(struct elements *elements)
 {
-    bool add = elements->type == NFT_MSG_NEWSETELEM;
-    elements->nlh = batch_message(elements->batch, elements->type, add ? NLM_F_CREATE : 0);
-    mnl_attr_put_strz(elements->nlh, NFTA_SET_ELEM_LIST_SET, elements->set);
+    elements->nlh = open_message(elements->batch, elements->type, elements->set);
     if (elements->set_id)
         mnl_attr_put_u32(elements->nlh, NFTA_SET_ELEM_LIST_SET_ID, htonl(elements->set_id));
     elements->list = mnl_attr_nest_start(elements->nlh, NFTA_SET_ELEM_LIST_ELEMENTS);
@@ -52,6 +60,11 @@ void elements_end(struct elements *elements)
     if (elements->nlh)
         mnl_attr_nest_end(elements->nlh, elements->list);
     elements->nlh = NULL;
+}
+
+void elements_delete_all(struct batch *batch, const char *set)
+{
+    open_message(batch, NFT_MSG_DELSETELEM, set); /* without a list: all elements */
 }
 
 void elements_put_ranges(struct batch *batch, const char *set, const struct ip_range *ranges, size_t n)

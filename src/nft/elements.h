@@ -1,4 +1,5 @@
-/* Elements of sets: messages that add or delete any number of them, split before they grow too large. */
+/* Elements of sets: messages that add or delete any number of them, split before they grow too large. Written with
+ * libmnl, since libnftnl would allocate memory for each element, of which every DNS answer brings some. */
 #ifndef NFT_ELEMENTS_H
 #define NFT_ELEMENTS_H
 
@@ -29,6 +30,8 @@ struct elements {
 void elements_put(struct elements *elements, const struct element *element);
 /* Closes the run; no other message may be built between the first elements_put() and this. */
 void elements_end(struct elements *elements);
+/* Deletes all elements of a set. */
+void elements_delete_all(struct batch *batch, const char *set);
 
 /* Adds ranges to an interval set. They are disjoint, ascending and not adjacent. */
 void elements_put_ranges(struct batch *batch, const char *set, const struct ip_range *ranges, size_t n);

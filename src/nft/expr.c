@@ -1,6 +1,8 @@
 #include "nft/expr.h"
 
 #include <arpa/inet.h>
+#include <libnftnl/expr.h>
+#include <libnftnl/rule.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_conntrack_tuple_common.h>
@@ -8,100 +10,103 @@
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <stddef.h>
-#include <string.h>
-
-/* An expression that is being written. */
-struct expr {
-    struct nlattr *element, *data;
-};
 
 struct rule rule_begin(struct batch *batch, const char *chain)
 {
-    struct rule rule = {.batch = batch};
-    rule.nlh = batch_message(batch, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
-    mnl_attr_put_strz(rule.nlh, NFTA_RULE_CHAIN, chain);
-    rule.expressions = mnl_attr_nest_start(rule.nlh, NFTA_RULE_EXPRESSIONS);
+    struct rule rule = {.batch = batch, .object = nftnl_rule_alloc()};
+    if (!rule.object || nftnl_rule_set_str(rule.object, NFTNL_RULE_TABLE, NFT_TABLE) ||
+        nftnl_rule_set_str(rule.object, NFTNL_RULE_CHAIN, chain))
+        batch_fail(batch);
     return rule;
 }
 
-static void rule_end(struct rule *rule)
+static void rule_end(struct rule *rule, uint16_t type, uint16_t flags)
 {
-    mnl_attr_nest_end(rule->nlh, rule->expressions);
+    if (!rule->object)
+        return;
+    nftnl_rule_nlmsg_build_payload(batch_message(rule->batch, type, flags), rule->object);
+    nftnl_rule_free(rule->object);
 }
 
-static struct expr expr_begin(struct rule *rule, const char *kind)
+static void rule_append(struct rule *rule)
 {
-    struct expr expr;
-    expr.element = mnl_attr_nest_start(rule->nlh, NFTA_LIST_ELEM);
-    mnl_attr_put_strz(rule->nlh, NFTA_EXPR_NAME, kind);
-    expr.data = mnl_attr_nest_start(rule->nlh, NFTA_EXPR_DATA);
-    return expr;
+    rule_end(rule, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
 }
 
-static void expr_end(struct rule *rule, struct expr expr)
+void rules_delete(struct batch *batch, const char *chain)
 {
-    mnl_attr_nest_end(rule->nlh, expr.data);
-    mnl_attr_nest_end(rule->nlh, expr.element);
+    struct rule rule = rule_begin(batch, chain);
+    rule_end(&rule, NFT_MSG_DELRULE, 0); /* without a handle: all rules of the chain */
+}
+
+/* Begins another expression, which put(), put_u32() and put_text() then fill. */
+static void expr_begin(struct rule *rule, const char *kind)
+{
+    rule->expr = rule->object ? nftnl_expr_alloc(kind) : NULL;
+    if (rule->expr)
+        nftnl_rule_add_expr(rule->object, rule->expr);
+    else
+        batch_fail(rule->batch);
+}
+
+static void put(struct rule *rule, uint16_t type, const void *data, size_t size)
+{
+    if (rule->expr && nftnl_expr_set(rule->expr, type, data, (uint32_t)size))
+        batch_fail(rule->batch);
 }
 
 static void put_u32(struct rule *rule, uint16_t type, uint32_t value)
 {
-    mnl_attr_put_u32(rule->nlh, type, htonl(value));
+    put(rule, type, &value, sizeof(value));
 }
 
-static void put_data(struct rule *rule, uint16_t type, const void *data, size_t size)
+static void put_text(struct rule *rule, uint16_t type, const char *text)
 {
-    struct nlattr *nest = mnl_attr_nest_start(rule->nlh, type);
-    mnl_attr_put(rule->nlh, NFTA_DATA_VALUE, size, data);
-    mnl_attr_nest_end(rule->nlh, nest);
+    if (rule->expr && nftnl_expr_set_str(rule->expr, type, text))
+        batch_fail(rule->batch);
 }
 
 /* Everything goes through one register, which holds 16 bytes: load, then compare or look up. */
 
 static void load_meta(struct rule *rule, enum nft_meta_keys key)
 {
-    struct expr expr = expr_begin(rule, "meta");
-    put_u32(rule, NFTA_META_KEY, key);
-    put_u32(rule, NFTA_META_DREG, NFT_REG_1);
-    expr_end(rule, expr);
+    expr_begin(rule, "meta");
+    put_u32(rule, NFTNL_EXPR_META_KEY, key);
+    put_u32(rule, NFTNL_EXPR_META_DREG, NFT_REG_1);
 }
 
 static void load_payload(struct rule *rule, enum nft_payload_bases base, size_t offset, size_t size)
 {
-    struct expr expr = expr_begin(rule, "payload");
-    put_u32(rule, NFTA_PAYLOAD_DREG, NFT_REG_1);
-    put_u32(rule, NFTA_PAYLOAD_BASE, base);
-    put_u32(rule, NFTA_PAYLOAD_OFFSET, (uint32_t)offset);
-    put_u32(rule, NFTA_PAYLOAD_LEN, (uint32_t)size);
-    expr_end(rule, expr);
+    expr_begin(rule, "payload");
+    put_u32(rule, NFTNL_EXPR_PAYLOAD_DREG, NFT_REG_1);
+    put_u32(rule, NFTNL_EXPR_PAYLOAD_BASE, base);
+    put_u32(rule, NFTNL_EXPR_PAYLOAD_OFFSET, (uint32_t)offset);
+    put_u32(rule, NFTNL_EXPR_PAYLOAD_LEN, (uint32_t)size);
 }
 
 static void load_ct(struct rule *rule, enum nft_ct_keys key)
 {
-    struct expr expr = expr_begin(rule, "ct");
-    put_u32(rule, NFTA_CT_KEY, key);
-    put_u32(rule, NFTA_CT_DREG, NFT_REG_1);
-    expr_end(rule, expr);
+    expr_begin(rule, "ct");
+    put_u32(rule, NFTNL_EXPR_CT_KEY, key);
+    put_u32(rule, NFTNL_EXPR_CT_DREG, NFT_REG_1);
 }
 
 static void compare(struct rule *rule, enum nft_cmp_ops op, const void *data, size_t size)
 {
-    struct expr expr = expr_begin(rule, "cmp");
-    put_u32(rule, NFTA_CMP_SREG, NFT_REG_1);
-    put_u32(rule, NFTA_CMP_OP, op);
-    put_data(rule, NFTA_CMP_DATA, data, size);
-    expr_end(rule, expr);
+    expr_begin(rule, "cmp");
+    put_u32(rule, NFTNL_EXPR_CMP_SREG, NFT_REG_1);
+    put_u32(rule, NFTNL_EXPR_CMP_OP, op);
+    put(rule, NFTNL_EXPR_CMP_DATA, data, size);
 }
 
 /* `set_id` finds an anonymous set, which has its name from the kernel only after the transaction. */
 static void look_up(struct rule *rule, const char *set, uint32_t set_id)
 {
-    struct expr expr = expr_begin(rule, "lookup");
-    mnl_attr_put_strz(rule->nlh, NFTA_LOOKUP_SET, set);
-    put_u32(rule, NFTA_LOOKUP_SREG, NFT_REG_1);
+    expr_begin(rule, "lookup");
+    put_text(rule, NFTNL_EXPR_LOOKUP_SET, set);
+    put_u32(rule, NFTNL_EXPR_LOOKUP_SREG, NFT_REG_1);
     if (set_id)
-        put_u32(rule, NFTA_LOOKUP_SET_ID, set_id);
-    expr_end(rule, expr);
+        put_u32(rule, NFTNL_EXPR_LOOKUP_SET_ID, set_id);
 }
 
 static void look_up_anonymous(struct rule *rule, uint32_t set_id)
@@ -191,11 +196,10 @@ void match_destination_in(struct rule *rule, uint8_t family, const char *set)
 void match_local(struct rule *rule, enum packet_end end, enum nft_cmp_ops op)
 {
     uint32_t local = RTN_LOCAL;
-    struct expr expr = expr_begin(rule, "fib");
-    put_u32(rule, NFTA_FIB_DREG, NFT_REG_1);
-    put_u32(rule, NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
-    put_u32(rule, NFTA_FIB_FLAGS, end == PACKET_SOURCE ? NFTA_FIB_F_SADDR : NFTA_FIB_F_DADDR);
-    expr_end(rule, expr);
+    expr_begin(rule, "fib");
+    put_u32(rule, NFTNL_EXPR_FIB_DREG, NFT_REG_1);
+    put_u32(rule, NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
+    put_u32(rule, NFTNL_EXPR_FIB_FLAGS, end == PACKET_SOURCE ? NFTA_FIB_F_SADDR : NFTA_FIB_F_DADDR);
     compare(rule, op, &local, sizeof(local));
 }
 
@@ -203,13 +207,12 @@ void match_ct_state(struct rule *rule, uint32_t states)
 {
     uint32_t none = 0;
     load_ct(rule, NFT_CT_STATE);
-    struct expr expr = expr_begin(rule, "bitwise");
-    put_u32(rule, NFTA_BITWISE_SREG, NFT_REG_1);
-    put_u32(rule, NFTA_BITWISE_DREG, NFT_REG_1);
-    put_u32(rule, NFTA_BITWISE_LEN, sizeof(states));
-    put_data(rule, NFTA_BITWISE_MASK, &states, sizeof(states));
-    put_data(rule, NFTA_BITWISE_XOR, &none, sizeof(none));
-    expr_end(rule, expr);
+    expr_begin(rule, "bitwise");
+    put_u32(rule, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
+    put_u32(rule, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
+    put_u32(rule, NFTNL_EXPR_BITWISE_LEN, sizeof(states));
+    put(rule, NFTNL_EXPR_BITWISE_MASK, &states, sizeof(states));
+    put(rule, NFTNL_EXPR_BITWISE_XOR, &none, sizeof(none));
     compare(rule, NFT_CMP_NEQ, &none, sizeof(none));
 }
 
@@ -228,26 +231,20 @@ void match_ct_reply(struct rule *rule)
 
 void verdict(struct rule *rule, int32_t code, const char *chain)
 {
-    struct expr expr = expr_begin(rule, "immediate");
-    put_u32(rule, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
-    struct nlattr *data = mnl_attr_nest_start(rule->nlh, NFTA_IMMEDIATE_DATA);
-    struct nlattr *nest = mnl_attr_nest_start(rule->nlh, NFTA_DATA_VERDICT);
-    put_u32(rule, NFTA_VERDICT_CODE, (uint32_t)code);
+    expr_begin(rule, "immediate");
+    put_u32(rule, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
+    put_u32(rule, NFTNL_EXPR_IMM_VERDICT, (uint32_t)code);
     if (chain)
-        mnl_attr_put_strz(rule->nlh, NFTA_VERDICT_CHAIN, chain);
-    mnl_attr_nest_end(rule->nlh, nest);
-    mnl_attr_nest_end(rule->nlh, data);
-    expr_end(rule, expr);
-    rule_end(rule);
+        put_text(rule, NFTNL_EXPR_IMM_CHAIN, chain);
+    rule_append(rule);
 }
 
 static void reject(struct rule *rule, uint32_t type, uint8_t code)
 {
-    struct expr expr = expr_begin(rule, "reject");
-    put_u32(rule, NFTA_REJECT_TYPE, type);
-    mnl_attr_put_u8(rule->nlh, NFTA_REJECT_ICMP_CODE, code);
-    expr_end(rule, expr);
-    rule_end(rule);
+    expr_begin(rule, "reject");
+    put_u32(rule, NFTNL_EXPR_REJECT_TYPE, type);
+    put(rule, NFTNL_EXPR_REJECT_CODE, &code, sizeof(code));
+    rule_append(rule);
 }
 
 void verdict_tcp_reset(struct rule *rule)
@@ -264,12 +261,10 @@ void verdict_prohibited(struct rule *rule)
 void verdict_redirect(struct rule *rule, uint16_t port)
 {
     uint16_t wire = htons(port);
-    struct expr expr = expr_begin(rule, "immediate");
-    put_u32(rule, NFTA_IMMEDIATE_DREG, NFT_REG_1);
-    put_data(rule, NFTA_IMMEDIATE_DATA, &wire, sizeof(wire));
-    expr_end(rule, expr);
-    expr = expr_begin(rule, "redir");
-    put_u32(rule, NFTA_REDIR_REG_PROTO_MIN, NFT_REG_1);
-    expr_end(rule, expr);
-    rule_end(rule);
+    expr_begin(rule, "immediate");
+    put_u32(rule, NFTNL_EXPR_IMM_DREG, NFT_REG_1);
+    put(rule, NFTNL_EXPR_IMM_DATA, &wire, sizeof(wire));
+    expr_begin(rule, "redir");
+    put_u32(rule, NFTNL_EXPR_REDIR_REG_PROTO_MIN, NFT_REG_1);
+    rule_append(rule);
 }

@@ -1,6 +1,6 @@
 /* Rules, expression by expression. A rule is one message: rule_begin(), any number of matches (all must hold), one
- * verdict, which closes it. Nothing here can fail; see batch_end(). Matches of addresses and ports name what they need
- * (family, protocol) themselves, so that a rule means what it says in an inet table. */
+ * verdict, which writes the message and frees the rule. Nothing here can fail; see batch_end(). Matches of addresses
+ * and ports name what they need (family, protocol) themselves, so that a rule means what it says in an inet table. */
 #ifndef NFT_EXPR_H
 #define NFT_EXPR_H
 
@@ -11,14 +11,16 @@
 
 struct rule {
     struct batch *batch;
-    struct nlmsghdr *nlh;
-    struct nlattr *expressions;
+    struct nftnl_rule *object; /* NULL when memory ran out, and so is the next */
+    struct nftnl_expr *expr;   /* the newest, part of `object` */
 };
 
 /* Which address of a packet a match looks at. */
 enum packet_end { PACKET_SOURCE, PACKET_DESTINATION };
 
 struct rule rule_begin(struct batch *batch, const char *chain);
+/* Deletes all rules of a chain. */
+void rules_delete(struct batch *batch, const char *chain);
 
 /* Matches. `op` is NFT_CMP_EQ or NFT_CMP_NEQ. */
 void match_mark(struct rule *rule, enum nft_cmp_ops op, uint32_t mark);

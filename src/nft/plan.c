@@ -3,6 +3,7 @@
 #include "nft/chains.h"
 #include "nft/elements.h"
 #include "nft/sets.h"
+#include "nft/table.h"
 
 #include <linux/netfilter/nf_tables.h>
 #include <string.h>
@@ -27,8 +28,8 @@ static const struct ip_ranges *ranges_of(const struct nft_policy *policy, size_t
 
 void plan_remove(struct batch *batch)
 {
-    batch_message(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE); /* deleting what is not there would be an error */
-    batch_message(batch, NFT_MSG_DELTABLE, 0);
+    table_add(batch, 0); /* deleting what is not there would be an error */
+    table_delete(batch);
 }
 
 static void set_pair(struct batch *batch, const char *stem, uint32_t flags, uint32_t size)
@@ -57,7 +58,7 @@ static void put_exempt(struct batch *batch, const struct nft_settings *settings,
 void plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy)
 {
     plan_remove(batch);
-    batch_message(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+    table_add(batch, 0);
     if (settings->n_exempt) {
         set_pair(batch, "exempt", 0, 0);
         put_exempt(batch, settings, AF_INET);
@@ -86,8 +87,7 @@ static void replace_ranges(struct batch *batch, const char *stem, uint8_t family
         return;
     char name[SET_NAME_MAX];
     set_name(stem, family, name);
-    struct nlmsghdr *nlh = batch_message(batch, NFT_MSG_DELSETELEM, 0); /* without a list: all elements */
-    mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, name);
+    elements_delete_all(batch, name);
     elements_put_ranges(batch, name, after, n_after);
 }
 
@@ -103,6 +103,6 @@ void plan_policy(struct batch *batch, const struct nft_policy *before, const str
 
 void plan_closed(struct batch *batch)
 {
-    batch_message(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
+    table_add(batch, NLM_F_EXCL);
     chain_egress_closed(batch);
 }

@@ -2,7 +2,7 @@
 
 #include "nft/elements.h"
 
-#include <arpa/inet.h>
+#include <libnftnl/set.h>
 #include <linux/netfilter/nf_tables.h>
 #include <stdio.h>
 
@@ -11,17 +11,19 @@
 static void declare(struct batch *batch, const char *name, uint32_t id, uint32_t flags, enum key_type type,
                     size_t key_size, uint32_t size)
 {
-    struct nlmsghdr *nlh = batch_message(batch, NFT_MSG_NEWSET, NLM_F_CREATE);
-    mnl_attr_put_strz(nlh, NFTA_SET_NAME, name);
-    mnl_attr_put_u32(nlh, NFTA_SET_ID, htonl(id));
-    mnl_attr_put_u32(nlh, NFTA_SET_FLAGS, htonl(flags));
-    mnl_attr_put_u32(nlh, NFTA_SET_KEY_TYPE, htonl(type));
-    mnl_attr_put_u32(nlh, NFTA_SET_KEY_LEN, htonl((uint32_t)key_size));
-    if (size) {
-        struct nlattr *desc = mnl_attr_nest_start(nlh, NFTA_SET_DESC);
-        mnl_attr_put_u32(nlh, NFTA_SET_DESC_SIZE, htonl(size));
-        mnl_attr_nest_end(nlh, desc);
-    }
+    struct nftnl_set *set = nftnl_set_alloc();
+    if (!set || nftnl_set_set_str(set, NFTNL_SET_TABLE, NFT_TABLE) || nftnl_set_set_str(set, NFTNL_SET_NAME, name))
+        batch_fail(batch);
+    if (!set)
+        return;
+    nftnl_set_set_u32(set, NFTNL_SET_ID, id);
+    nftnl_set_set_u32(set, NFTNL_SET_FLAGS, flags);
+    nftnl_set_set_u32(set, NFTNL_SET_KEY_TYPE, type);
+    nftnl_set_set_u32(set, NFTNL_SET_KEY_LEN, (uint32_t)key_size);
+    if (size)
+        nftnl_set_set_u32(set, NFTNL_SET_DESC_SIZE, size);
+    nftnl_set_nlmsg_build_payload(batch_message(batch, NFT_MSG_NEWSET, NLM_F_CREATE), set);
+    nftnl_set_free(set);
 }
 
 const char *set_name(const char *stem, uint8_t family, char out[SET_NAME_MAX])
