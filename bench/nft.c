@@ -36,13 +36,13 @@ static struct nft *fresh(void)
 static void bench_learn(const char *what, size_t per_call, uint32_t step)
 {
     struct nft *nft = fresh();
-    struct nft_learned batch[BATCH];
+    struct learned batch[BATCH];
     uint64_t start = clock_monotonic_ns(), now = start;
     size_t calls = ROUNDS / per_call;
     for (size_t call = 0; call < calls; call++) {
         for (size_t i = 0; i < per_call; i++) {
             uint32_t addr = htonl(0x0b000000 + (uint32_t)(call * per_call) * step + (uint32_t)i);
-            batch[i] = (struct nft_learned){ip_from_v4(&addr), 0, name, sizeof(name)};
+            batch[i] = (struct learned){ip_from_v4(&addr), 0, name, sizeof(name)};
         }
         if (!step)
             now += 6 * NS_PER_S; /* pretends that time passes, so that every lease needs prolonging */

@@ -87,6 +87,9 @@ static int add_upstream(void *ctx, const char *part)
     if (sock_addr_parse(part, 53, &addr))
         return refuse(list->why, list->variable, part,
                       "literal addresses: ip, ip:port, v6, [v6] or [v6]:port, comma separated");
+    struct ip_addr ip = sock_addr_ip(&addr);
+    if (!ip_is_unicast(&ip))
+        return refuse(list->why, list->variable, part, "the address of one host");
     for (size_t i = 0; i < config->n_upstreams; i++)
         if (sock_addr_equal(&config->upstreams[i], &addr))
             return 0;
@@ -150,8 +153,10 @@ static int parse_text(struct config *config, const struct variable *variable, co
     return *text ? 0 : -ENOMEM;
 }
 
-static int parse_bool(struct config *config, const struct variable *variable, const char *value, struct why *why)
+static int parse_switch(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
+    if (!text_truthy(value) && !text_falsy(value))
+        return refuse(why, variable, value, "on or off");
     *(bool *)field(config, variable) = text_truthy(value);
     return 0;
 }
@@ -321,7 +326,7 @@ static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_DNS_UPSTREAM", parse_upstreams, "(from /etc/resolv.conf)"},
     {"OPENSANDBOX_EGRESS_DNS_UPSTREAM_TIMEOUT", parse_tuning, "5", FIELD(upstream_timeout_s), .min = 1, .max = 120},
     {"OPENSANDBOX_EGRESS_NAMESERVER_EXEMPT", parse_exempt, "(none)"},
-    {"OPENSANDBOX_EGRESS_BLOCK_DOH_443", parse_bool, "off", FIELD(block_doh_443)},
+    {"OPENSANDBOX_EGRESS_BLOCK_DOH_443", parse_switch, "off", FIELD(block_doh_443)},
     {"OPENSANDBOX_EGRESS_DOH_BLOCKLIST", parse_blocklist, "(none)"},
     {"OPENSANDBOX_EGRESS_SANDBOX_ID", parse_text, "(none)", FIELD(sandbox_id)},
     {"OPENSANDBOX_EGRESS_METRICS_EXTRA_ATTRS", parse_attributes, "(none)"},

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
@@ -21,6 +22,7 @@
 #define LOG_QUEUE_LOOP (1u << 20)
 #define LOG_QUEUE_API (128u << 10)
 #define STOP_TIMEOUT_MS 5000
+#define KEEP_NS NS_PER_S /* how often the kernel's table is looked after */
 
 struct daemon {
     const struct config *config;
@@ -37,13 +39,26 @@ struct daemon {
     struct enforcer enforcer;
     struct api *api;
     struct loop_source signals;
-    atomic_bool enforcing; /* read by /healthz */
+    /* Read by /healthz: what is not as it should be, if anything. */
+    _Atomic(const char *) trouble;
+    bool table_lost, file_lost;
+    struct loop_timer keep;
     /* stopping */
+    struct daemon_end end; /* what it will be */
     struct loop_timer drain, deadline;
     bool stopping, api_stopped;
     pthread_t stopper;
     struct mail api_gone;
 };
+
+static void tell_health(struct daemon *daemon)
+{
+    const char *trouble = daemon->table_lost ? "the table inet opensandbox is not in place"
+                          : daemon->file_lost
+                              ? "the kernel holds a policy whose file could not be written; post it again"
+                              : NULL;
+    atomic_store_explicit(&daemon->trouble, trouble, memory_order_release);
+}
 
 static void deliver_change(struct mail *mail, void *ctx)
 {
@@ -52,7 +67,8 @@ static void deliver_change(struct mail *mail, void *ctx)
     change->error = enforcer_change(&daemon->enforcer, change->next, &change->why);
     /* A refused change leaves the old policy whole; a refused way back leaves a policy that nobody was promised. */
     if (!change->error || change->back)
-        atomic_store_explicit(&daemon->enforcing, !change->error, memory_order_release);
+        daemon->file_lost = change->error;
+    tell_health(daemon);
     change->answered(change);
 }
 
@@ -66,10 +82,22 @@ static void post_change(void *ctx, struct policy_change *change)
 static bool healthy(void *ctx, struct why *why)
 {
     struct daemon *daemon = ctx;
-    if (atomic_load_explicit(&daemon->enforcing, memory_order_acquire))
-        return true;
-    why_set(why, 0, "the kernel holds a policy whose file could not be written; post the policy again");
-    return false;
+    const char *trouble = atomic_load_explicit(&daemon->trouble, memory_order_acquire);
+    if (trouble)
+        why_set(why, 0, "%s", trouble);
+    return !trouble;
+}
+
+static void keep_fired(struct loop_timer *timer)
+{
+    struct daemon *daemon = timer->owner;
+    struct why why;
+    bool lost = !enforcer_keep(&daemon->enforcer, &why);
+    if (lost && !daemon->table_lost)
+        log_printf(daemon->log, LOG_ERROR, "the table inet opensandbox cannot be put in place: %s", why.text);
+    daemon->table_lost = lost;
+    tell_health(daemon);
+    loop_timer_set(daemon->loop, timer, loop_now(daemon->loop) + KEEP_NS);
 }
 
 /* --- stopping --- */
@@ -93,7 +121,7 @@ static void api_is_gone(struct mail *mail, void *ctx)
 static void stop_when_done(void *ctx)
 {
     struct daemon *daemon = ctx;
-    if (daemon->stopping && daemon->api_stopped && !dns_proxy_inflight(daemon->enforcer.proxy))
+    if (daemon->stopping && daemon->api_stopped && !dns_proxy_busy(daemon->enforcer.proxy))
         loop_stop(daemon->loop);
 }
 
@@ -109,6 +137,9 @@ static void deadline_fired(struct loop_timer *timer)
 static void stop(struct loop_timer *timer)
 {
     struct daemon *daemon = timer->owner;
+    if (daemon->stopping)
+        return;
+    loop_timer_cancel(daemon->loop, &daemon->drain);
     daemon->stopping = true;
     dns_proxy_quiesce(daemon->enforcer.proxy);
     daemon->api_gone.deliver = api_is_gone;
@@ -130,6 +161,23 @@ static void signal_ready(struct loop_source *source, uint32_t events)
         log_printf(daemon->log, LOG_INFO, "stopping: %s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
         loop_timer_set(daemon->loop, &daemon->drain, loop_now(daemon->loop) + daemon->config->drain_s * NS_PER_S);
     }
+}
+
+/* An upstream that asks us would send every lookup round in circles. */
+static void upstream_loops(void *ctx, size_t i, size_t left)
+{
+    struct daemon *daemon = ctx;
+    char text[SOCK_ADDR_TEXT_MAX];
+    struct why why;
+    why_set(&why, 0,
+            "upstream %s sends its own questions to this sidecar and is not used%s; set "
+            "OPENSANDBOX_EGRESS_DNS_UPSTREAM to a resolver outside the sandbox",
+            sock_addr_format(&daemon->sources.upstreams[i], text), left ? "" : ", and no other is left");
+    log_printf(daemon->log, LOG_ERROR, "%s", why.text);
+    if (left || daemon->stopping)
+        return;
+    daemon->end = (struct daemon_end){.code = EXIT_CONFIG, .why = why};
+    stop(&daemon->drain);
 }
 
 /* --- starting --- */
@@ -170,6 +218,7 @@ static enum daemon_exit start_loop(struct daemon *daemon, struct why *why)
     loop_on_turn_end(daemon->loop, stop_when_done, daemon);
     daemon->drain = (struct loop_timer){.fire = stop, .owner = daemon};
     daemon->deadline = (struct loop_timer){.fire = deadline_fired, .owner = daemon};
+    daemon->keep = (struct loop_timer){.fire = keep_fired, .owner = daemon};
     return EXIT_OK;
 }
 
@@ -200,15 +249,10 @@ static enum daemon_exit start_exporter(struct daemon *daemon, struct why *why)
     return EXIT_CONFIG;
 }
 
-static int learn(void *ctx, const struct dns_address *addresses, size_t n, uint64_t now_ns)
+static int learn(void *ctx, const struct learned *addresses, size_t n, uint64_t now_ns)
 {
     struct daemon *daemon = ctx;
-    _Static_assert(sizeof(struct dns_address) == sizeof(struct nft_learned) &&
-                       offsetof(struct dns_address, ttl) == offsetof(struct nft_learned, ttl) &&
-                       offsetof(struct dns_address, name) == offsetof(struct nft_learned, name) &&
-                       offsetof(struct dns_address, name_len) == offsetof(struct nft_learned, name_len),
-                   "dns and nft do not know each other, but speak of the same thing");
-    return nft_learn(daemon->enforcer.nft, (const struct nft_learned *)addresses, n, now_ns);
+    return nft_learn(daemon->enforcer.nft, addresses, n, now_ns);
 }
 
 static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why)
@@ -246,17 +290,22 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .timeout_s = config->upstream_timeout_s,
         .log_skip = daemon->enforcer.always.log_skip,
     };
-    struct dns_hooks hooks = {.ctx = daemon, .learn = learn, .hold_seconds = config->filter ? nft_hold_seconds : NULL};
+    struct dns_hooks hooks = {
+        .ctx = daemon,
+        .learn = learn,
+        .hold_seconds = config->filter ? nft_hold_seconds : NULL,
+        .upstream_loops = upstream_loops,
+    };
     struct policy_layers layers = enforcer_layers(&daemon->enforcer);
     error = dns_proxy_new(daemon->loop, &dns, &hooks, &layers, daemon->log, &daemon->enforcer.proxy, why);
-    if (!error) {
-        for (size_t i = 0; i < daemon->listeners.n_dns; i++)
-            daemon->listeners.udp[i] = daemon->listeners.tcp[i] = -1; /* the proxy's now */
+    for (size_t i = 0; i < daemon->listeners.n_dns; i++)
+        daemon->listeners.udp[i] = daemon->listeners.tcp[i] = -1; /* taken over */
+    if (!error)
         error = enforcer_install(&daemon->enforcer, why);
-    }
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
-    atomic_store_explicit(&daemon->enforcing, true, memory_order_release);
+    loop_timer_set(daemon->loop, &daemon->keep, loop_now(daemon->loop) + KEEP_NS);
+    dns_proxy_probe_loops(daemon->enforcer.proxy);
     return EXIT_OK;
 }
 
@@ -331,22 +380,29 @@ static bool release(struct daemon *daemon)
     return true;
 }
 
-enum daemon_exit daemon_run(const struct config *config, struct why *why)
+void daemon_run(const struct config *config, struct daemon_end *ret)
 {
-    struct daemon daemon = {
-        .config = config,
-        .signals.fd = -1,
-        .listeners = {.udp = {-1, -1}, .tcp = {-1, -1}, .http = -1},
-    };
-    enum daemon_exit code = start(&daemon, why);
-    if (code == EXIT_OK) {
-        int error = loop_run(daemon.loop);
-        if (error) /* the API's thread still runs: nothing can be released under it */
-            return failed(EXIT_UNAVAILABLE, why, error, "epoll");
-        if (config->remove_on_exit && nft_remove(why))
-            code = EXIT_UNAVAILABLE;
+    /* Not on the stack: when a thread cannot be ended, what it uses must outlive this function. */
+    struct daemon *daemon = calloc(1, sizeof(*daemon));
+    if (!daemon) {
+        *ret = (struct daemon_end){.code = failed(EXIT_UNAVAILABLE, &ret->why, -ENOMEM, "cannot start")};
+        return;
     }
-    if (!release(&daemon))
-        _exit(code); /* a thread hangs in a write that nobody takes */
-    return code;
+    daemon->config = config;
+    daemon->signals.fd = -1;
+    daemon->listeners = (struct listeners){.udp = {-1, -1}, .tcp = {-1, -1}, .http = -1};
+    struct daemon_end *end = &daemon->end;
+    end->code = start(daemon, &end->why);
+    int error = end->code == EXIT_OK ? loop_run(daemon->loop) : 0;
+    if (error) { /* the API's thread still runs */
+        end->code = failed(EXIT_UNAVAILABLE, &end->why, error, "epoll");
+        end->unfinished = true;
+    } else {
+        end->unfinished = !release(daemon);
+    }
+    if (end->code == EXIT_OK && config->remove_on_exit && nft_remove(&end->why))
+        end->code = EXIT_UNAVAILABLE;
+    *ret = *end;
+    if (!end->unfinished)
+        free(daemon);
 }

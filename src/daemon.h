@@ -14,8 +14,14 @@ enum daemon_exit {
     EXIT_CONFIG = 78,
 };
 
-/* Runs until SIGTERM or SIGINT. When it cannot start, says why in `why` and returns the code to exit with; the caller
- * closes the namespace then. Blocks. */
-enum daemon_exit daemon_run(const struct config *config, struct why *why);
+/* How a run ended. */
+struct daemon_end {
+    enum daemon_exit code;
+    struct why why;  /* unless EXIT_OK; the caller closes the namespace then */
+    bool unfinished; /* a thread still runs (it hangs in a write, say): end with _exit(), free nothing it may use */
+};
+
+/* Runs until SIGTERM or SIGINT, or until it finds that it cannot start. Blocks. */
+void daemon_run(const struct config *config, struct daemon_end *ret);
 
 #endif

@@ -65,6 +65,17 @@ int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *
     return 0;
 }
 
+bool enforcer_keep(struct enforcer *enforcer, struct why *why)
+{
+    bool repaired;
+    if (nft_keep(enforcer->nft, &repaired, why))
+        return false;
+    if (repaired)
+        log_printf(enforcer->log, LOG_ERROR,
+                   "nftables were changed from outside; the table inet opensandbox was put in place anew");
+    return true;
+}
+
 static void log_event(struct enforcer *enforcer, enum log_event event, const char *msg, const char *source,
                       const struct buf *rules, size_t count)
 {

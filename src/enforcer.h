@@ -26,6 +26,9 @@ int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *
 /* Rereads the always files; a bad new version leaves the last good rules in force. Logs what came of it. Blocks on the
  * disk. */
 void enforcer_reload_always(struct enforcer *enforcer);
+/* Puts the kernel's table in place anew when somebody else changed nftables, and logs it. False when it may not be in
+ * place; `why` says why then. To be called every second. */
+bool enforcer_keep(struct enforcer *enforcer, struct why *why);
 /* The event egress.loaded. */
 void enforcer_log_loaded(struct enforcer *enforcer);
 /* Gives up what it owns. */

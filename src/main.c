@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char usage[] =
     "Usage: opensandbox-egress [--check | --cleanup | --help | --version]\n"
@@ -123,11 +124,16 @@ static int run(void)
     struct config *config;
     if (config_from_env(&config, &why))
         return fail_closed(EXIT_CONFIG, &why);
-    enum daemon_exit code = daemon_run(config, &why);
+    struct daemon_end end;
+    daemon_run(config, &end);
+    if (end.code == EXIT_NO_CAPABILITY)
+        complain(end.code, &end.why);
+    else if (end.code != EXIT_OK)
+        fail_closed(end.code, &end.why);
+    if (end.unfinished)
+        _exit(end.code);
     config_free(config);
-    if (code == EXIT_NO_CAPABILITY)
-        return complain(code, &why);
-    return code == EXIT_OK ? EXIT_OK : fail_closed(code, &why);
+    return end.code;
 }
 
 int main(int argc, char **argv)

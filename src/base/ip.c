@@ -112,6 +112,14 @@ const char *ip_format(const struct ip_addr *addr, char out[IP_TEXT_MAX])
     return inet_ntop(addr->family, addr->bytes, out, IP_TEXT_MAX) ? out : strcpy(out, "?");
 }
 
+bool ip_is_unicast(const struct ip_addr *addr)
+{
+    static const uint8_t unspecified[16], mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (addr->family == AF_INET)
+        return addr->bytes[0] != 0 && addr->bytes[0] < 224;
+    return addr->bytes[0] != 0xff && memcmp(addr->bytes, unspecified, 16) && memcmp(addr->bytes, mapped, 12);
+}
+
 bool ip_next(const struct ip_addr *addr, struct ip_addr *ret)
 {
     struct ip_addr next = *addr;

@@ -59,6 +59,8 @@ int ip_prefix_parse(const char *text, struct ip_prefix *ret);
 struct ip_range ip_prefix_range(const struct ip_prefix *prefix);
 /* Writes the text (RFC 5952 for IPv6) and returns `out`. */
 const char *ip_format(const struct ip_addr *addr, char out[IP_TEXT_MAX]);
+/* One host's address: not unspecified (all of 0.0.0.0/8), multicast, broadcast or IPv4-mapped. */
+bool ip_is_unicast(const struct ip_addr *addr);
 /* The next address up, false when `addr` is the highest of its family. */
 bool ip_next(const struct ip_addr *addr, struct ip_addr *ret);
 

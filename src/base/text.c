@@ -15,13 +15,22 @@ char *text_trimmed(const char *text, size_t len)
     return strndup(text, len);
 }
 
-bool text_truthy(const char *text)
+static bool is_one_of(const char *text, const char *const words[5])
 {
-    static const char *const words[] = {"1", "true", "yes", "y", "on"};
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+    for (size_t i = 0; i < 5; i++)
         if (!strcasecmp(text, words[i]))
             return true;
     return false;
+}
+
+bool text_truthy(const char *text)
+{
+    return is_one_of(text, (const char *const[5]){"1", "true", "yes", "y", "on"});
+}
+
+bool text_falsy(const char *text)
+{
+    return is_one_of(text, (const char *const[5]){"0", "false", "no", "n", "off"});
 }
 
 bool text_whole_number(const char *text, unsigned min, unsigned max, unsigned *ret)

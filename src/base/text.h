@@ -9,6 +9,8 @@
 char *text_trimmed(const char *text, size_t len);
 /* 1, true, yes, y, on in any case. */
 bool text_truthy(const char *text);
+/* 0, false, no, n, off in any case. */
+bool text_falsy(const char *text);
 /* Decimal digits only, from `min` to `max`. */
 bool text_whole_number(const char *text, unsigned min, unsigned max, unsigned *ret);
 /* Calls `each` with the trimmed parts between `separator`s, empty ones too, until it returns non-zero, and returns

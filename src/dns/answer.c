@@ -50,7 +50,8 @@ int dns_answer_addresses(const uint8_t *msg, size_t len, const struct dns_questi
             if (!dns_rr_at(msg, len, at, &rr))
                 return -EBADMSG;
             at = rr.end;
-            if (rr.klass != LDNS_RR_CLASS_IN || !owned_by(msg, len, rr.owner, &chain))
+            if (rr.klass != LDNS_RR_CLASS_IN || (rr.type != question->type && rr.type != LDNS_RR_TYPE_CNAME) ||
+                !owned_by(msg, len, rr.owner, &chain))
                 continue;
             if (rr.type == LDNS_RR_TYPE_CNAME && question->type != LDNS_RR_TYPE_CNAME) {
                 if (!follow(msg, &rr, &chain))

@@ -5,7 +5,7 @@
 #define LOGGED_IPS_MAX 64 /* what a line can hold with room to spare */
 
 void event_outbound(struct log *log, const struct policy *skip, const struct dns_question *question,
-                    const struct dns_address *addresses, size_t n)
+                    const struct learned *addresses, size_t n)
 {
     if (!log_wants(log, LOG_INFO) || (skip && policy_match_name(skip, question->name, question->name_len)) ||
         !log_begin(log, LOG_INFO, LOG_OUTBOUND, "egress outbound"))

@@ -8,7 +8,7 @@
 
 /* egress.outbound: a name was let through and answered with these addresses. Not when `skip` matches it. */
 void event_outbound(struct log *log, const struct policy *skip, const struct dns_question *question,
-                    const struct dns_address *addresses, size_t n);
+                    const struct learned *addresses, size_t n);
 /* egress.outbound: a name was let through and no upstream answered. */
 void event_outbound_failed(struct log *log, const struct dns_question *question, const char *error);
 /* egress.denied */

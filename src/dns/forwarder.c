@@ -90,6 +90,20 @@ static void stop_exchange(struct forwarder *forwarder, struct query *query)
     forwarder->exchanges--;
 }
 
+static void give_up(struct forwarder *forwarder, struct query *query, const char *error)
+{
+    query->error = error;
+    query->socket = QUERY_NO_SOCKET;
+    query_await_no_more(forwarder->pool, query);
+    forwarder->callbacks.failed(forwarder->callbacks.ctx, query);
+}
+
+/* We are short of something: no fault of the upstream, and no other would do better. */
+static bool is_ours(int error)
+{
+    return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS;
+}
+
 void forwarder_send(struct forwarder *forwarder, struct query *query, const char *error)
 {
     uint64_t now = loop_now(forwarder->loop);
@@ -98,11 +112,9 @@ void forwarder_send(struct forwarder *forwarder, struct query *query, const char
     if (query->tried)
         query_renew_id(forwarder->pool, query);
     for (;;) {
-        query->error = error;
         int next = upstreams_next(&forwarder->upstreams, query->tried, now);
         if (next < 0) {
-            query_await_no_more(forwarder->pool, query);
-            forwarder->callbacks.failed(forwarder->callbacks.ctx, query);
+            give_up(forwarder, query, error);
             return;
         }
         query->upstream = (uint8_t)next;
@@ -113,10 +125,25 @@ void forwarder_send(struct forwarder *forwarder, struct query *query, const char
         if (!result)
             break;
         error = error_text(result);
+        if (is_ours(result)) {
+            give_up(forwarder, query, error);
+            return;
+        }
         upstreams_failed(&forwarder->upstreams, (size_t)next, now);
     }
     query_await(forwarder->pool, query, now + forwarder->upstreams.wait_ns);
     arm_deadline(forwarder);
+}
+
+void forwarder_send_to(struct forwarder *forwarder, struct query *query, size_t upstream)
+{
+    query->tried = (uint16_t) ~(1u << upstream);
+    forwarder_send(forwarder, query, NULL);
+}
+
+size_t forwarder_drop_upstream(struct forwarder *forwarder, size_t upstream)
+{
+    return upstreams_drop(&forwarder->upstreams, upstream);
 }
 
 /* The upstream that was asked did not do its part. */
@@ -151,12 +178,14 @@ static void udp_answer(void *ctx, uint16_t socket, uint8_t *msg, size_t len, boo
         if (query->tcp) {
             query->socket = QUERY_NO_SOCKET;
             int error = ask_over_tcp(forwarder, query); /* within the wait that this upstream has left */
-            if (error)
+            if (is_ours(error))
+                give_up(forwarder, query, error_text(error));
+            else if (error)
                 attempt_failed(forwarder, query, error_text(error));
             return;
         }
         if (cut)
-            len = dns_reply_truncate(msg, query->question_end);
+            len = dns_reply_truncate(msg, query->question_end, &query->edns);
     }
     take_answer(forwarder, query, msg, len);
 }
@@ -257,6 +286,17 @@ void forwarder_release(struct forwarder *forwarder, struct query *query)
 void forwarder_flush(struct forwarder *forwarder)
 {
     upstream_udp_flush(forwarder->udp);
+}
+
+size_t forwarder_upstreams(const struct forwarder *forwarder)
+{
+    return forwarder->upstreams.n;
+}
+
+void forwarder_random(struct forwarder *forwarder, uint8_t *ret, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        ret[i] = (uint8_t)query_random(forwarder->pool);
 }
 
 size_t forwarder_inflight(const struct forwarder *forwarder)

@@ -13,7 +13,7 @@ struct forwarder_callbacks {
     /* A final answer (NOERROR or NXDOMAIN) to `query`, checked against its question. `msg` may be changed and is valid
      * until batch_end returns. The callee releases the query, or asks the next upstream. */
     void (*answered)(void *ctx, struct query *query, uint8_t *msg, size_t len);
-    /* No upstream is left; query->error says what the last one did. The callee releases the query. */
+    /* No upstream is left, or we cannot ask; query->error says why. The callee releases the query. */
     void (*failed)(void *ctx, struct query *query);
     void (*batch_end)(void *ctx);
 };
@@ -36,8 +36,15 @@ struct query *forwarder_take(struct forwarder *forwarder, const uint8_t *msg, si
 /* Asks the next upstream; `error` (static text) says why the one before did not do, NULL at first. May call `failed`.
  * Datagrams leave with forwarder_flush(). */
 void forwarder_send(struct forwarder *forwarder, struct query *query, const char *error);
+/* Asks this upstream and no other. */
+void forwarder_send_to(struct forwarder *forwarder, struct query *query, size_t upstream);
 void forwarder_release(struct forwarder *forwarder, struct query *query);
+/* The upstream is never asked again. Returns how many are left. */
+size_t forwarder_drop_upstream(struct forwarder *forwarder, size_t upstream);
 void forwarder_flush(struct forwarder *forwarder);
+size_t forwarder_upstreams(const struct forwarder *forwarder);
+/* Random bytes from the pool's supply. */
+void forwarder_random(struct forwarder *forwarder, uint8_t *ret, size_t len);
 size_t forwarder_inflight(const struct forwarder *forwarder);
 /* Calls `fn` for every query under way; it may release that query. */
 void forwarder_abandon(struct forwarder *forwarder, void (*fn)(void *ctx, struct query *query), void *ctx);

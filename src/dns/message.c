@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define POINTERS_MAX 16 /* in one name; compressors need one or two, thousands would cost a second */
+
 void dns_lower(uint8_t *to, const uint8_t *from, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
@@ -156,6 +158,7 @@ bool dns_rr_at(const uint8_t *msg, size_t len, size_t at, struct dns_rr *ret)
 size_t dns_name_at(const uint8_t *msg, size_t len, size_t at, uint8_t ret_name[DNS_NAME_MAX])
 {
     size_t used = 0, limit = at; /* each pointer must lead below every earlier one: no loops */
+    unsigned pointers = 0;
     for (;;) {
         if (at >= len)
             return 0;
@@ -164,7 +167,7 @@ size_t dns_name_at(const uint8_t *msg, size_t len, size_t at, uint8_t ret_name[D
             if (at + 1 >= len)
                 return 0;
             size_t target = (size_t)(label & 0x3f) << 8 | msg[at + 1];
-            if (target >= limit || target < DNS_HEADER_SIZE)
+            if (target >= limit || target < DNS_HEADER_SIZE || ++pointers > POINTERS_MAX)
                 return 0;
             at = limit = target;
             continue;

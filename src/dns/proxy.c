@@ -4,13 +4,17 @@
 #include "dns/answer.h"
 #include "dns/events.h"
 #include "dns/forwarder.h"
+#include "dns/loop_probe.h"
 #include "dns/replies.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define INFLIGHT_MAX 8192
+#define CLIENT_PAYLOAD_MAX 4096 /* whatever a UDP client says it takes: longer answers are for TCP */
 #define STAGED_MAX 64
 #define TCP_CONNECTIONS 256
 #define TCP_PIPELINED 32
@@ -23,6 +27,7 @@ struct staged {
     uint8_t *msg;
     size_t len;
     size_t first, n; /* of proxy->addresses */
+    bool reachable;  /* the kernel took them */
     struct dns_question question;
 };
 
@@ -36,9 +41,10 @@ struct dns_proxy {
     struct replies replies; /* and the UDP listeners */
     struct tcp_server *tcp;
     struct forwarder *forwarder;
+    struct loop_probes probes;
     struct staged staged[STAGED_MAX];
     size_t n_staged;
-    struct dns_address addresses[DNS_MESSAGE_MAX / 15 + 1]; /* as many as one message can hold */
+    struct learned addresses[DNS_MESSAGE_MAX / 15 + 1]; /* as many as one message can hold */
     struct dns_found found[DNS_MESSAGE_MAX / 15 + 1];
     size_t n_addresses;
 };
@@ -75,7 +81,7 @@ static void forward(struct dns_proxy *proxy, const struct client *client, const 
     query->client_payload = DNS_UDP_PLAIN_MAX;
     if (edns->present) {
         if (edns->payload > DNS_UDP_PLAIN_MAX)
-            query->client_payload = edns->payload;
+            query->client_payload = edns->payload < CLIENT_PAYLOAD_MAX ? edns->payload : CLIENT_PAYLOAD_MAX;
         if (edns->payload > DNS_UDP_EDNS_MAX)
             wire_store16(query->packet + edns->at, DNS_UDP_EDNS_MAX);
     }
@@ -110,13 +116,17 @@ static void handle_query(struct dns_proxy *proxy, const struct client *client, c
         replies_empty(&proxy->replies, client, msg, question.end, &edns, DNS_BADVERS, DNS_EDE_NONE, NULL);
         return;
     }
-    if (type_refused(question.type)) {
-        replies_empty(&proxy->replies, client, msg, question.end, &edns, LDNS_RCODE_REFUSED, DNS_EDE_NONE, NULL);
+    const struct loop_probe *probe = loop_probe_find(&proxy->probes, question.name, question.name_len);
+    if (probe && question.type == LDNS_RR_TYPE_TXT) {
+        uint8_t *answer = replies_room(&proxy->replies);
+        replies_send(&proxy->replies, client, answer, loop_probe_answer(probe, msg, question.end, answer));
         return;
     }
     struct decision decision = policy_decide(&proxy->layers, question.name, question.name_len);
     if (decision.action == ACTION_DENY)
         deny(proxy, client, msg, &question, &edns, &decision);
+    else if (type_refused(question.type))
+        replies_empty(&proxy->replies, client, msg, question.end, &edns, LDNS_RCODE_REFUSED, DNS_EDE_NONE, NULL);
     else
         forward(proxy, client, msg, len, &question, &edns);
 }
@@ -153,6 +163,12 @@ static void release(struct dns_proxy *proxy, struct query *query)
         tcp_client_unref(tcp);
 }
 
+static void end_probe(struct dns_proxy *proxy, struct query *query)
+{
+    loop_probe_end(&proxy->probes, query->upstream);
+    release(proxy, query);
+}
+
 /* SERVFAIL to whoever asked, and the end of the query. */
 static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_question *question, int ede,
                  const char *error)
@@ -167,9 +183,14 @@ static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_
 
 static void upstreams_exhausted(void *ctx, struct query *query)
 {
+    struct dns_proxy *proxy = ctx;
     struct dns_question question;
+    if (query->probe) {
+        end_probe(proxy, query);
+        return;
+    }
     question_of(query, &question);
-    fail(ctx, query, &question, LDNS_EDE_NO_REACHABLE_AUTHORITY, query->error);
+    fail(proxy, query, &question, LDNS_EDE_NO_REACHABLE_AUTHORITY, query->error);
 }
 
 /* Hands one staged answer to its client, as the client asked for it. */
@@ -182,29 +203,34 @@ static void deliver(struct dns_proxy *proxy, struct staged *staged)
     memcpy(staged->msg + DNS_HEADER_SIZE, query->packet + DNS_HEADER_SIZE,
            (size_t)(query->question_end - DNS_HEADER_SIZE));
     if (!query->tcp && staged->len > query->client_payload)
-        staged->len = dns_reply_truncate(staged->msg, query->question_end);
+        staged->len = dns_reply_truncate(staged->msg, query->question_end, &query->edns);
     replies_send(&proxy->replies, &client, staged->msg, staged->len);
     event_outbound(proxy->log, proxy->log_skip, &staged->question, proxy->addresses + staged->first, staged->n);
 }
 
-/* The end of a batch: addresses into the kernel first, answers to the clients after it. */
+static bool learn(struct dns_proxy *proxy, size_t first, size_t n)
+{
+    return !n || !proxy->hooks.learn(proxy->hooks.ctx, proxy->addresses + first, n, loop_now(proxy->loop));
+}
+
+/* The end of a batch: addresses into the kernel first, answers to the clients after it. What is too much at once may do
+ * answer by answer. */
 static void commit(void *ctx)
 {
     struct dns_proxy *proxy = ctx;
-    int error = 0;
-    if (proxy->n_addresses)
-        error = proxy->hooks.learn(proxy->hooks.ctx, proxy->addresses, proxy->n_addresses, loop_now(proxy->loop));
+    bool all = learn(proxy, 0, proxy->n_addresses);
     for (size_t i = 0; i < proxy->n_staged; i++) {
         struct staged *staged = &proxy->staged[i];
-        if (error && staged->n)
-            fail(proxy, staged->query, &staged->question, DNS_EDE_NONE, "the kernel did not take the addresses");
-        else
+        staged->reachable = all || learn(proxy, staged->first, staged->n);
+        if (staged->reachable)
             deliver(proxy, staged);
+        else
+            fail(proxy, staged->query, &staged->question, DNS_EDE_NONE, "the kernel did not take the addresses");
     }
     forwarder_flush(proxy->forwarder);
     replies_flush(&proxy->replies);
     for (size_t i = 0; i < proxy->n_staged; i++)
-        if (!error || !proxy->staged[i].n)
+        if (proxy->staged[i].reachable)
             release(proxy, proxy->staged[i].query);
     proxy->n_staged = proxy->n_addresses = 0;
 }
@@ -212,19 +238,26 @@ static void commit(void *ctx)
 /* Notes the answer's addresses for the end of the batch and caps their TTLs. 0 or -EBADMSG. */
 static int stage_addresses(struct dns_proxy *proxy, struct staged *staged)
 {
-    if ((staged->question.type != LDNS_RR_TYPE_A && staged->question.type != LDNS_RR_TYPE_AAAA) ||
-        LDNS_RCODE_WIRE(staged->msg) != LDNS_RCODE_NOERROR)
+    uint16_t type = staged->question.type;
+    if ((type != LDNS_RR_TYPE_A && type != LDNS_RR_TYPE_AAAA) || LDNS_RCODE_WIRE(staged->msg) != LDNS_RCODE_NOERROR)
         return 0;
     int error = dns_answer_addresses(staged->msg, staged->len, &staged->question, proxy->found, &staged->n);
+    if (error && LDNS_TC_WIRE(staged->msg)) { /* cut in the middle of a record: the client comes again over TCP */
+        staged->len = dns_reply_truncate(staged->msg, staged->question.end, &staged->query->edns);
+        return 0;
+    }
     if (error)
         return error;
     for (size_t i = 0; i < staged->n; i++) {
         const struct dns_found *found = &proxy->found[i];
-        uint32_t ttl = found->ttl;
-        if (proxy->hooks.hold_seconds && ttl > proxy->hooks.hold_seconds(ttl))
-            wire_store32(staged->msg + found->ttl_at, proxy->hooks.hold_seconds(ttl));
-        proxy->addresses[proxy->n_addresses++] = (struct dns_address){
-            .addr = found->addr, .ttl = ttl, .name = staged->question.name, .name_len = staged->question.name_len};
+        if (proxy->hooks.hold_seconds) {
+            uint32_t hold = proxy->hooks.hold_seconds(found->ttl);
+            wire_store32(staged->msg + found->ttl_at, found->ttl < hold ? found->ttl : hold);
+        }
+        proxy->addresses[proxy->n_addresses++] = (struct learned){.addr = found->addr,
+                                                                  .ttl = found->ttl,
+                                                                  .name = staged->question.name,
+                                                                  .name_len = staged->question.name_len};
     }
     return 0;
 }
@@ -232,6 +265,15 @@ static int stage_addresses(struct dns_proxy *proxy, struct staged *staged)
 static void answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
 {
     struct dns_proxy *proxy = ctx;
+    if (query->probe) {
+        bool loops = loop_probe_came_back(&proxy->probes.list[query->upstream], msg, len);
+        size_t upstream = query->upstream;
+        end_probe(proxy, query);
+        if (loops)
+            proxy->hooks.upstream_loops(proxy->hooks.ctx, upstream,
+                                        forwarder_drop_upstream(proxy->forwarder, upstream));
+        return;
+    }
     if (proxy->n_staged == STAGED_MAX ||
         proxy->n_addresses + dns_found_max(len) > sizeof(proxy->addresses) / sizeof(proxy->addresses[0]))
         commit(proxy);
@@ -254,27 +296,34 @@ static void answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
         proxy->n_staged++;
 }
 
+/* Takes all sockets over, also when it fails. */
 static int open_listeners(struct dns_proxy *proxy, const struct dns_settings *settings)
 {
     struct udp_listener_callbacks udp = {.ctx = proxy, .query = udp_query, .batch_end = commit};
-    for (size_t i = 0; i < settings->n_udp; i++) {
-        int error =
-            udp_listener_new(proxy->loop, settings->udp_fds[i], (uint16_t)i, &udp, &proxy->replies.listeners[i]);
-        if (error)
-            return error;
-        proxy->replies.n_listeners++;
-    }
     struct tcp_limits limits = {
         .connections = TCP_CONNECTIONS, .pipelined = TCP_PIPELINED, .unsent = TCP_UNSENT, .idle_ns = TCP_IDLE_NS};
     struct tcp_callbacks tcp = {.ctx = proxy, .query = tcp_query, .batch_end = commit};
-    return tcp_server_new(proxy->loop, settings->tcp_fds, settings->n_tcp, &limits, &tcp, &proxy->tcp);
+    struct replies *replies = &proxy->replies;
+    int error = 0;
+    for (size_t i = 0; i < settings->n_udp; i++) {
+        if (!error)
+            error = udp_listener_new(proxy->loop, settings->udp_fds[i], (uint16_t)i, &udp, &replies->listeners[i]);
+        if (error)
+            close(settings->udp_fds[i]);
+        else
+            replies->n_listeners++;
+    }
+    if (!error)
+        error = tcp_server_new(proxy->loop, settings->tcp_fds, settings->n_tcp, &limits, &tcp, &proxy->tcp);
+    for (size_t i = 0; i < settings->n_tcp && error; i++)
+        close(settings->tcp_fds[i]);
+    return error;
 }
 
 int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const struct dns_hooks *hooks,
                   const struct policy_layers *layers, struct log *log, struct dns_proxy **ret, struct why *why)
 {
-    if (settings->n_udp > UDP_LISTENERS_MAX)
-        return why_set(why, -E2BIG, "too many DNS listeners");
+    assert(settings->n_udp <= UDP_LISTENERS_MAX);
     struct dns_proxy *proxy = calloc(1, sizeof(*proxy));
     if (!proxy)
         return why_set(why, -ENOMEM, "out of memory");
@@ -294,15 +343,31 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
     };
     struct forwarder_callbacks callbacks = {
         .ctx = proxy, .answered = answered, .failed = upstreams_exhausted, .batch_end = commit};
-    int error = forwarder_new(loop, &forwarding, &callbacks, &proxy->forwarder);
+    int error = open_listeners(proxy, settings);
     if (!error)
-        error = open_listeners(proxy, settings);
+        error = forwarder_new(loop, &forwarding, &callbacks, &proxy->forwarder);
     if (error) {
         dns_proxy_free(proxy);
         return why_set(why, error, "cannot serve DNS: %s", strerrordesc_np(-error));
     }
     *ret = proxy;
     return 0;
+}
+
+void dns_proxy_probe_loops(struct dns_proxy *proxy)
+{
+    for (size_t i = 0; i < forwarder_upstreams(proxy->forwarder); i++) {
+        uint8_t random[LOOP_PROBE_RANDOM], msg[LOOP_PROBE_MAX];
+        forwarder_random(proxy->forwarder, random, sizeof(random));
+        size_t len = loop_probe_start(&proxy->probes, i, random, msg);
+        struct query *query = forwarder_take(proxy->forwarder, msg, len); /* the pool is empty: there is one */
+        assert(query);
+        query->probe = true;
+        query->question_end = (uint16_t)len;
+        query->edns = (struct dns_edns){0};
+        forwarder_send_to(proxy->forwarder, query, i);
+    }
+    forwarder_flush(proxy->forwarder);
 }
 
 static void drop_query(void *ctx, struct query *query)
@@ -341,7 +406,7 @@ void dns_proxy_quiesce(struct dns_proxy *proxy)
     tcp_server_quiesce(proxy->tcp);
 }
 
-size_t dns_proxy_inflight(const struct dns_proxy *proxy)
+bool dns_proxy_busy(const struct dns_proxy *proxy)
 {
-    return forwarder_inflight(proxy->forwarder);
+    return forwarder_inflight(proxy->forwarder) > proxy->probes.active || tcp_server_owes(proxy->tcp);
 }

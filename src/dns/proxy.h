@@ -2,6 +2,7 @@
 #ifndef DNS_PROXY_H
 #define DNS_PROXY_H
 
+#include "base/learned.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "policy/policy.h"
@@ -9,25 +10,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One address of an answer that policy let through. */
-struct dns_address {
-    struct ip_addr addr;
-    uint32_t ttl;
-    const uint8_t *name; /* the question's, wire format, lower-case */
-    uint8_t name_len;
-};
-
 struct dns_hooks {
     void *ctx;
     /* Makes the addresses of one batch of answers reachable, before the answers leave. All or none; 0 or -errno. */
-    int (*learn)(void *ctx, const struct dns_address *addresses, size_t n, uint64_t now_ns);
+    int (*learn)(void *ctx, const struct learned *addresses, size_t n, uint64_t now_ns);
     /* Seconds for which a client may hold an address that is learned now with this TTL; NULL: as long as it says. */
     uint32_t (*hold_seconds)(uint32_t ttl);
+    /* Upstream `i` of the settings turned out to ask us, and is not asked any more; `left` others are. */
+    void (*upstream_loops)(void *ctx, size_t i, size_t left);
 };
 
 /* Borrowed for the life of the proxy. */
 struct dns_settings {
-    const int *udp_fds; /* listeners, bound; taken over by the proxy */
+    const int *udp_fds; /* listeners, bound; taken over, even when there is an error */
     size_t n_udp;
     const int *tcp_fds;
     size_t n_tcp;
@@ -45,12 +40,15 @@ struct dns_proxy;
 int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const struct dns_hooks *hooks,
                   const struct policy_layers *layers, struct log *log, struct dns_proxy **ret, struct why *why);
 void dns_proxy_free(struct dns_proxy *proxy);
+/* Asks every upstream a name that tells whether it asks us in turn. Once, when the redirect is in place. */
+void dns_proxy_probe_loops(struct dns_proxy *proxy);
 /* From the next query on these layers decide; answers under way are decided anew. The pointers are borrowed until the
  * next call. */
 void dns_proxy_set_layers(struct dns_proxy *proxy, const struct policy_layers *layers);
 void dns_proxy_set_log_skip(struct dns_proxy *proxy, const struct policy *log_skip);
 /* Takes no new queries; those under way are still answered. */
 void dns_proxy_quiesce(struct dns_proxy *proxy);
-size_t dns_proxy_inflight(const struct dns_proxy *proxy);
+/* Whether somebody still waits for an answer. */
+bool dns_proxy_busy(const struct dns_proxy *proxy);
 
 #endif

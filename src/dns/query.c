@@ -96,6 +96,7 @@ struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len
     query->tcp = NULL;
     query->exchange = NULL;
     query->tried = 0;
+    query->probe = false;
     query->socket = QUERY_NO_SOCKET;
     query->error = NULL;
     query->waiting = false;

@@ -31,6 +31,7 @@ struct query {
     uint16_t type;
     struct dns_edns edns;
     uint32_t generation; /* of the policy that let it through */
+    bool probe;          /* nobody asked: see loop_probe.h */
     uint8_t *packet;     /* as sent upstream */
     uint8_t inline_packet[QUERY_INLINE];
     /* where it is now */

@@ -15,7 +15,7 @@ void replies_send(struct replies *replies, const struct client *client, const ui
         udp_listener_send(replies->listeners[client->listener], client->peer, msg, len);
 }
 
-static uint8_t *room(struct replies *replies)
+uint8_t *replies_room(struct replies *replies)
 {
     if (replies->n_made == REPLIES_MAX)
         replies_flush(replies);
@@ -24,13 +24,13 @@ static uint8_t *room(struct replies *replies)
 
 void replies_error(struct replies *replies, const struct client *client, const uint8_t *query, unsigned rcode)
 {
-    uint8_t *msg = room(replies);
+    uint8_t *msg = replies_room(replies);
     replies_send(replies, client, msg, dns_reply_header(query, rcode, msg));
 }
 
 void replies_empty(struct replies *replies, const struct client *client, const uint8_t *query, size_t question_end,
                    const struct dns_edns *edns, unsigned rcode, int ede, const char *text)
 {
-    uint8_t *msg = room(replies);
+    uint8_t *msg = replies_room(replies);
     replies_send(replies, client, msg, dns_reply_empty(query, question_end, edns, rcode, ede, text, msg));
 }

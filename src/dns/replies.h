@@ -24,6 +24,8 @@ struct replies {
     size_t n_made;
 };
 
+/* Room for a reply of our own, until replies_flush(). */
+uint8_t *replies_room(struct replies *replies);
 /* `msg` must stay as it is until replies_flush(). */
 void replies_send(struct replies *replies, const struct client *client, const uint8_t *msg, size_t len);
 /* A header with an error, for a query that could not be read (dns_reply_header). */

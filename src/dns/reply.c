@@ -49,9 +49,12 @@ size_t dns_reply_empty(const uint8_t *query, size_t question_end, const struct d
     return question_end + write_opt(ret_reply + question_end, edns, rcode, ede, text);
 }
 
-size_t dns_reply_truncate(uint8_t *response, size_t question_end)
+size_t dns_reply_truncate(uint8_t *response, size_t question_end, const struct dns_edns *edns)
 {
     response[2] |= LDNS_TC_MASK;
     memset(response + 6, 0, 6);
-    return question_end;
+    if (!edns->present)
+        return question_end;
+    wire_store16(response + 10, 1);
+    return question_end + write_opt(response + question_end, edns, LDNS_RCODE_WIRE(response), DNS_EDE_NONE, NULL);
 }

@@ -20,8 +20,8 @@ size_t dns_reply_header(const uint8_t *query, unsigned rcode, uint8_t ret_reply[
 size_t dns_reply_empty(const uint8_t *query, size_t question_end, const struct dns_edns *edns, unsigned rcode, int ede,
                        const char *text, uint8_t ret_reply[DNS_REPLY_MAX]);
 
-/* Cuts a response that is too long for a UDP client down to its question, with TC set (RFC 2181 section 9). Returns the
- * new length. */
-size_t dns_reply_truncate(uint8_t *response, size_t question_end);
+/* Cuts a response that is too long for a UDP client down to its question, with TC set (RFC 2181 section 9) and an OPT
+ * when the client sent one. `response` has room for DNS_REPLY_MAX. Returns the new length. */
+size_t dns_reply_truncate(uint8_t *response, size_t question_end, const struct dns_edns *edns);
 
 #endif

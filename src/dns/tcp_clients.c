@@ -4,6 +4,8 @@
 #include "dns/message.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -17,6 +19,7 @@ struct tcp_client {
     struct loop_source source; /* fd -1: closed, and only references keep the memory */
     uint32_t events;           /* what epoll is asked for */
     unsigned refs;             /* queries under way */
+    unsigned holds;            /* our own functions on the stack that go on after a callee ran */
     bool eof;
     struct loop_timer idle, resume;
     uint8_t *in, *out;
@@ -37,7 +40,7 @@ struct tcp_clients {
 
 static void free_if_unused(struct tcp_client *client)
 {
-    if (client->source.fd < 0 && !client->refs)
+    if (client->source.fd < 0 && !client->refs && !client->holds)
         free(client);
 }
 
@@ -64,20 +67,25 @@ static bool is_idle(const struct tcp_client *client)
     return !client->refs && !client->out_len;
 }
 
-/* Backpressure: a client that does not take its replies, or has enough under way, is not read from. */
-static bool may_read(const struct tcp_client *client)
+static bool has_message(const struct tcp_client *client)
 {
-    return !client->set->closing && !client->eof && !client->out_len && client->refs < client->set->limits.pipelined;
+    return client->in_len >= 2 && client->in_len - 2 >= wire_load16(client->in);
+}
+
+/* Backpressure: a client that does not take its replies, or has enough under way, waits. */
+static bool may_take(const struct tcp_client *client)
+{
+    return !client->set->closing && !client->out_len && client->refs < client->set->limits.pipelined;
 }
 
 /* Brings epoll in line with the state; closes a client that has nothing more to do. False when it was closed. */
 static bool settle(struct tcp_client *client)
 {
-    if (client->eof && is_idle(client)) {
+    if (client->eof && is_idle(client) && (client->set->closing || !has_message(client))) {
         close_client(client);
         return false;
     }
-    uint32_t events = (may_read(client) ? EPOLLIN : 0u) | (client->out_len ? EPOLLOUT : 0u);
+    uint32_t events = (may_take(client) && !client->eof ? EPOLLIN : 0u) | (client->out_len ? EPOLLOUT : 0u);
     if (events != client->events) {
         client->events = events;
         loop_modify(client->set->loop, &client->source, events);
@@ -102,18 +110,13 @@ static void idle_fired(struct loop_timer *timer)
         close_client(client);
 }
 
-static bool has_message(const struct tcp_client *client)
-{
-    return client->in_len >= 2 && client->in_len - 2 >= wire_load16(client->in);
-}
-
 /* Hands complete messages to the callee, as long as the client may have more under way. */
 static void take_messages(struct tcp_client *client)
 {
     struct tcp_clients *set = client->set;
     size_t at = 0;
     bool any = false;
-    while (client->in_len - at >= 2 && may_read(client)) {
+    while (client->in_len - at >= 2 && may_take(client)) {
         size_t len = wire_load16(client->in + at);
         if (client->in_len - at - 2 < len)
             break;
@@ -146,34 +149,50 @@ static bool make_room(struct tcp_client *client)
     return client->in_len < client->in_cap;
 }
 
+/* Brings the client in line with what happened to it. Messages that may be taken now are taken in this turn, but not at
+ * once: the caller may be in the middle of a batch of its own. */
+static void carry_on(struct tcp_client *client)
+{
+    if (client->source.fd < 0)
+        free_if_unused(client);
+    else if (settle(client) && has_message(client) && may_take(client))
+        loop_timer_set(client->set->loop, &client->resume, 0);
+}
+
+static void serve(struct tcp_client *client)
+{
+    client->holds++; /* a callee may close it */
+    take_messages(client);
+    client->set->callbacks.batch_end(client->set->callbacks.ctx);
+    client->holds--;
+    carry_on(client);
+}
+
+/* False when the connection failed. */
+static bool receive(struct tcp_client *client)
+{
+    if (!make_room(client))
+        return false;
+    ssize_t n = recv(client->source.fd, client->in + client->in_len, client->in_cap - client->in_len, 0);
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR;
+    client->in_len += (size_t)n;
+    client->eof = n == 0;
+    return true;
+}
+
 static void read_messages(struct tcp_client *client)
 {
-    if (!make_room(client)) {
+    /* What waits behind a full pipeline goes first; the buffer may be full of it. */
+    if (has_message(client) || receive(client))
+        serve(client);
+    else
         close_client(client);
-        return;
-    }
-    ssize_t n = recv(client->source.fd, client->in + client->in_len, client->in_cap - client->in_len, 0);
-    if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        close_client(client);
-        return;
-    }
-    if (n > 0)
-        client->in_len += (size_t)n;
-    client->refs++; /* held while callees run: one of them may close the client */
-    take_messages(client);
-    if (n == 0)
-        client->eof = true;
-    client->set->callbacks.batch_end(client->set->callbacks.ctx);
-    tcp_client_unref(client);
 }
 
 static void resume_fired(struct loop_timer *timer)
 {
-    struct tcp_client *client = timer->owner;
-    client->refs++;
-    take_messages(client);
-    client->set->callbacks.batch_end(client->set->callbacks.ctx);
-    tcp_client_unref(client);
+    serve(timer->owner);
 }
 
 static void write_replies(struct tcp_client *client)
@@ -193,8 +212,7 @@ static void write_replies(struct tcp_client *client)
     client->out = NULL;
     client->out_len = client->out_sent = 0;
     touch(client);
-    loop_timer_set(client->set->loop, &client->resume, 0); /* what waited behind the replies */
-    settle(client);
+    carry_on(client);
 }
 
 static void client_ready(struct loop_source *source, uint32_t events)
@@ -238,11 +256,12 @@ int tcp_clients_add(struct tcp_clients *set, int fd)
     client->source = (struct loop_source){.fd = fd, .ready = client_ready, .owner = client};
     client->idle = (struct loop_timer){.fire = idle_fired, .owner = client};
     client->resume = (struct loop_timer){.fire = resume_fired, .owner = client};
-    int error = loop_add(set->loop, &client->source, EPOLLIN);
+    int error = loop_add(set->loop, &client->source, EPOLLIN), on = 1;
     if (error) {
         free(client);
         return error;
     }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* each reply is a write of its own */
     TAILQ_INSERT_TAIL(&set->list, client, link);
     set->n++;
     touch(client);
@@ -283,6 +302,11 @@ void tcp_clients_free(struct tcp_clients *set)
     free(set);
 }
 
+bool tcp_clients_owe(const struct tcp_clients *set)
+{
+    return set->unsent > 0;
+}
+
 struct tcp_client *tcp_client_ref(struct tcp_client *client)
 {
     client->refs++;
@@ -292,15 +316,7 @@ struct tcp_client *tcp_client_ref(struct tcp_client *client)
 void tcp_client_unref(struct tcp_client *client)
 {
     client->refs--;
-    if (client->source.fd < 0) {
-        free_if_unused(client);
-        return;
-    }
-    if (!settle(client))
-        return;
-    /* Not at once: the caller is in the middle of its own batch. */
-    if (has_message(client) && may_read(client))
-        loop_timer_set(client->set->loop, &client->resume, 0);
+    carry_on(client);
 }
 
 /* Keeps what the socket did not take. */

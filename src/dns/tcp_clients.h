@@ -33,6 +33,8 @@ void tcp_clients_free(struct tcp_clients *set);
 int tcp_clients_add(struct tcp_clients *set, int fd);
 /* Takes no more queries; replies still go out. */
 void tcp_clients_quiesce(struct tcp_clients *set);
+/* Whether replies wait for their clients to take them. */
+bool tcp_clients_owe(const struct tcp_clients *set);
 
 struct tcp_client *tcp_client_ref(struct tcp_client *client);
 void tcp_client_unref(struct tcp_client *client);

@@ -87,6 +87,11 @@ void tcp_server_quiesce(struct tcp_server *server)
     tcp_clients_quiesce(server->clients);
 }
 
+bool tcp_server_owes(const struct tcp_server *server)
+{
+    return tcp_clients_owe(server->clients);
+}
+
 void tcp_server_free(struct tcp_server *server)
 {
     if (!server)

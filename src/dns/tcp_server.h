@@ -12,5 +12,7 @@ int tcp_server_new(struct loop *loop, const int *fds, size_t n, const struct tcp
 void tcp_server_free(struct tcp_server *server);
 /* Takes no more connections and no more queries; replies still go out. */
 void tcp_server_quiesce(struct tcp_server *server);
+/* Whether replies wait for their clients to take them. */
+bool tcp_server_owes(const struct tcp_server *server);
 
 #endif

@@ -10,14 +10,18 @@ void upstreams_init(struct upstreams *upstreams, const struct sock_addr *addrs, 
         upstreams->list[i].addr = addrs[i];
 }
 
-int upstreams_next(const struct upstreams *upstreams, uint16_t tried, uint64_t now_ns)
+int upstreams_next(struct upstreams *upstreams, uint16_t tried, uint64_t now_ns)
 {
     int down = -1;
     for (size_t i = 0; i < upstreams->n; i++) {
-        if (tried & 1u << i)
+        struct upstream *upstream = &upstreams->list[i];
+        if ((tried & 1u << i) || upstream->dropped)
             continue;
-        if (upstreams->list[i].down_until_ns <= now_ns)
+        if (upstream->down_until_ns <= now_ns) {
+            if (upstream->down_until_ns)
+                upstream->down_until_ns = now_ns + DOWN_NS;
             return (int)i;
+        }
         if (down < 0)
             down = (int)i;
     }
@@ -35,4 +39,13 @@ void upstreams_failed(struct upstreams *upstreams, size_t i, uint64_t now_ns)
     struct upstream *upstream = &upstreams->list[i];
     if (++upstream->failures >= FAILURES_TO_DOWN)
         upstream->down_until_ns = now_ns + DOWN_NS;
+}
+
+size_t upstreams_drop(struct upstreams *upstreams, size_t i)
+{
+    size_t left = 0;
+    upstreams->list[i].dropped = true;
+    for (size_t k = 0; k < upstreams->n; k++)
+        left += !upstreams->list[k].dropped;
+    return left;
 }

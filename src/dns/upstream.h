@@ -10,6 +10,7 @@ struct upstream {
     struct sock_addr addr;
     unsigned failures;      /* in a row */
     uint64_t down_until_ns; /* 0: believed to answer */
+    bool dropped;           /* for good */
 };
 
 struct upstreams {
@@ -20,11 +21,14 @@ struct upstreams {
 
 /* `n` is at most UPSTREAMS_MAX. `timeout_ns` is for one query over all upstreams together. */
 void upstreams_init(struct upstreams *upstreams, const struct sock_addr *addrs, size_t n, uint64_t timeout_ns);
-/* The first in order that is not in the bit mask `tried`, those believed down last; -1 when all were tried. */
-int upstreams_next(const struct upstreams *upstreams, uint16_t tried, uint64_t now_ns);
+/* The first in order that is not in the bit mask `tried`, those believed down last; -1 when all were tried. One that
+ * was down for its ten seconds gets one query to prove itself with. */
+int upstreams_next(struct upstreams *upstreams, uint16_t tried, uint64_t now_ns);
 /* It answered, with whatever. */
 void upstreams_answered(struct upstreams *upstreams, size_t i);
 /* It did not answer, or could not be reached. After three times in a row it is asked last for ten seconds. */
 void upstreams_failed(struct upstreams *upstreams, size_t i, uint64_t now_ns);
+/* It is never asked again. Returns how many are left. */
+size_t upstreams_drop(struct upstreams *upstreams, size_t i);
 
 #endif

@@ -15,11 +15,10 @@
 #define ANSWER_MAX 2048 /* we ask for 1232 at most */
 #define SOCKET_BUFFER (1 << 20)
 #define LIFETIME_NS (8 * NS_PER_S) /* and up to as much again, at random */
-#define DRAIN_NS (6 * NS_PER_S)    /* answers may still come */
 
 struct slot {
     struct loop_source source; /* fd -1: not open */
-    uint64_t worn_ns;          /* from then on not chosen, DRAIN_NS later closed */
+    uint64_t worn_ns;          /* from then on not chosen, and closed when no answer can come any more */
 };
 
 struct upstream_udp {
@@ -148,7 +147,8 @@ static int choose(struct upstream_udp *udp, size_t upstream)
     for (size_t k = 0; k < SOCKETS_PER_UPSTREAM; k++) {
         size_t at = upstream * SOCKETS_PER_UPSTREAM + (first + k) % SOCKETS_PER_UPSTREAM;
         struct slot *slot = &udp->slots[at];
-        if (slot->source.fd >= 0 && now >= slot->worn_ns + DRAIN_NS)
+        /* Answers may still come for as long as a query waits. */
+        if (slot->source.fd >= 0 && now >= slot->worn_ns + udp->upstreams->wait_ns + NS_PER_S)
             close_slot(udp, slot);
         if (slot->source.fd < 0)
             error = open_slot(udp, slot, &udp->upstreams->list[upstream].addr);

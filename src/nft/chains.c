@@ -10,9 +10,11 @@
 #include <netinet/icmp6.h>
 
 #define PORT_DNS 53
+#define OWN_ZONE 1   /* any but 0, where everybody else is */
 #define PORT_DOT 853 /* RFC 7858; RFC 9250 for UDP */
 #define PORT_HTTPS 443
 /* Before -100, where container runtimes redirect DNS to their own resolver. */
+#define PRIORITY_OWN (-300) /* before conntrack looks, at -200 */
 #define PRIORITY_DNS (-110)
 #define PRIORITY_EGRESS 0
 #define OWN_PORTS_MAX 64
@@ -71,6 +73,18 @@ static void accept_exempt_dns(struct batch *batch, const char *chain)
         match_destination_in(&rule, families[i], set_name("exempt", families[i], name));
         verdict(&rule, NF_ACCEPT, NULL);
     }
+}
+
+/* The kernel remembers a question for 30 s and more, longer than its socket lives. Were the sidecar's and the
+ * application's in one zone, a client that gets a port which the sidecar used would pass around the redirect, and a
+ * question of the sidecar on a port that a client used would be redirected to itself. Only the direction of the
+ * question has the zone, so an answer is found without one. */
+void chain_own(struct batch *batch, const struct nft_settings *settings)
+{
+    table_add_output_chain(batch, "own", "filter", PRIORITY_OWN, NF_ACCEPT);
+    struct rule rule = rule_begin(batch, "own");
+    match_mark(&rule, NFT_CMP_EQ, settings->mark);
+    rule_sets_zone(&rule, OWN_ZONE);
 }
 
 void chain_dns(struct batch *batch, const struct nft_settings *settings)

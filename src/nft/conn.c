@@ -184,3 +184,12 @@ int conn_commit(struct conn *conn, struct batch *batch, struct why *why)
     conn->generation++;
     return 0;
 }
+
+int conn_others_changed(struct conn *conn, bool *ret, struct why *why)
+{
+    uint32_t before = conn->generation;
+    int error = ask_generation(conn, why);
+    if (!error)
+        *ret = conn->generation != before;
+    return error;
+}

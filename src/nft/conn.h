@@ -15,6 +15,9 @@ void conn_free(struct conn *conn);
  * -ENOBUFS: the verdict was lost, and whether the kernel changed could not be told either. */
 int conn_commit(struct conn *conn, struct batch *batch, struct why *why);
 
+/* Whether the rule set was changed, in whatever table, by anyone but this socket since the last call or transaction. */
+int conn_others_changed(struct conn *conn, bool *ret, struct why *why);
+
 DEFINE_CLEANUP(struct conn, conn_cleanup, conn_free);
 #define _cleanup_conn_ _cleanup_(conn_cleanup)
 

@@ -258,6 +258,19 @@ void verdict_prohibited(struct rule *rule)
     reject(rule, NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_ADMIN_PROHIBITED);
 }
 
+void rule_sets_zone(struct rule *rule, uint16_t zone)
+{
+    uint8_t direction = IP_CT_DIR_ORIGINAL;
+    expr_begin(rule, "immediate");
+    put_u32(rule, NFTNL_EXPR_IMM_DREG, NFT_REG_1);
+    put(rule, NFTNL_EXPR_IMM_DATA, &zone, sizeof(zone));
+    expr_begin(rule, "ct");
+    put_u32(rule, NFTNL_EXPR_CT_KEY, NFT_CT_ZONE);
+    put_u32(rule, NFTNL_EXPR_CT_SREG, NFT_REG_1);
+    put(rule, NFTNL_EXPR_CT_DIR, &direction, sizeof(direction));
+    rule_append(rule);
+}
+
 void verdict_redirect(struct rule *rule, uint16_t port)
 {
     uint16_t wire = htons(port);

@@ -46,6 +46,8 @@ void match_ct_reply(struct rule *rule);
 void verdict(struct rule *rule, int32_t code, const char *chain);
 void verdict_tcp_reset(struct rule *rule);
 void verdict_prohibited(struct rule *rule);
+/* No verdict: the connection that the packet opens is told apart from others with the same addresses and ports. */
+void rule_sets_zone(struct rule *rule, uint16_t zone);
 void verdict_redirect(struct rule *rule, uint16_t port);
 
 #endif

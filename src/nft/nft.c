@@ -25,6 +25,8 @@ struct nft {
     struct batch *batch; /* for learning, whose transactions are small */
     struct changes *changes;
     struct nft_policy policy; /* in force; its ranges are ours */
+    bool no_zones;            /* the kernel has no conntrack zones */
+    bool damaged;             /* the table may not be what we made it */
 };
 
 static void policy_done(struct nft_policy *policy)
@@ -105,23 +107,51 @@ static int commit(struct conn *conn, struct batch *batch, struct why *why)
     return conn_commit(conn, batch, why);
 }
 
-int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why)
+static int install(struct nft *nft, const struct nft_policy *policy, struct why *why)
 {
     _cleanup_batch_ struct batch *batch = NULL;
-    struct nft_policy copy;
-    if (batch_new(&batch) || policy_copy(policy, &copy))
+    if (batch_new(&batch))
         return why_set(why, -ENOMEM, "out of memory");
     batch_begin(batch);
-    plan_install(batch, nft->settings, policy);
+    plan_install(batch, nft->settings, policy, !nft->no_zones);
     if (nft->settings->filter)
         changes_encode_all(nft->changes, batch, clock_monotonic_ns());
-    int error = commit(nft->conn, batch, why);
+    return commit(nft->conn, batch, why);
+}
+
+int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why)
+{
+    struct nft_policy copy;
+    if (policy_copy(policy, &copy))
+        return why_set(why, -ENOMEM, "out of memory");
+    int error = install(nft, policy, why);
+    if (error == -EOPNOTSUPP && !nft->no_zones) {
+        nft->no_zones = true;
+        error = install(nft, policy, why);
+    }
     if (error) {
         policy_done(&copy);
         return error;
     }
     policy_done(&nft->policy);
     nft->policy = copy;
+    nft->damaged = false;
+    return 0;
+}
+
+int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)
+{
+    bool changed = true;
+    int error = nft->damaged ? 0 : conn_others_changed(nft->conn, &changed, why);
+    if (error)
+        return error;
+    if (changed) {
+        nft->damaged = true;
+        error = nft_install(nft, &nft->policy, why);
+        if (error)
+            return error;
+    }
+    *ret_repaired = changed;
     return 0;
 }
 
@@ -180,7 +210,7 @@ static bool will_do(const struct lease *lease, uint64_t until)
     return !lease_is_held(lease) && lease->expires_ns + LEASE_TOLERANCE_S * NS_PER_S >= until;
 }
 
-static int learn_one(struct changes *changes, const struct nft_learned *learned, uint64_t now_ns)
+static int learn_one(struct changes *changes, const struct learned *learned, uint64_t now_ns)
 {
     enum timed_set set = allow_set(learned->addr.family), revoked_in = revoked_set(learned->addr.family);
     uint64_t until = now_ns + nft_lease_seconds(learned->ttl) * NS_PER_S;
@@ -201,7 +231,7 @@ static int learn_one(struct changes *changes, const struct nft_learned *learned,
     return revoked && !lease_is_held(revoked) ? changes_drop(changes, revoked_in, revoked) : 0;
 }
 
-static int learn(struct nft *nft, const struct nft_learned *learned, size_t n, uint64_t now_ns)
+static int learn(struct nft *nft, const struct learned *learned, size_t n, uint64_t now_ns)
 {
     int error = 0;
     for (size_t i = 0; i < n && !error; i++)
@@ -218,7 +248,7 @@ static int learn(struct nft *nft, const struct nft_learned *learned, size_t n, u
     return commit_changes(nft, nft->batch, now_ns, NULL);
 }
 
-int nft_learn(struct nft *nft, const struct nft_learned *learned, size_t n, uint64_t now_ns)
+int nft_learn(struct nft *nft, const struct learned *learned, size_t n, uint64_t now_ns)
 {
     if (!nft->settings->filter)
         return 0;

@@ -4,7 +4,7 @@
 #ifndef NFT_NFT_H
 #define NFT_NFT_H
 
-#include "base/ip.h"
+#include "base/learned.h"
 #include "base/why.h"
 
 #include <stdbool.h>
@@ -33,14 +33,6 @@ struct nft_policy {
     struct ip_ranges always_deny, always_allow, deny, allow;
 };
 
-/* One address that an answer named. */
-struct nft_learned {
-    struct ip_addr addr;
-    uint32_t ttl;        /* seconds, as the answer says */
-    const uint8_t *name; /* the question's name: wire format, lower-case */
-    uint8_t name_len;
-};
-
 struct nft;
 
 /* Opens the netlink socket; changes nothing. -EPERM without CAP_NET_ADMIN. */
@@ -48,6 +40,9 @@ int nft_open(const struct nft_settings *settings, struct nft **ret, struct why *
 void nft_free(struct nft *nft);
 /* Puts the whole table in place in one transaction, replacing a table an earlier run left. */
 int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why);
+/* Looks whether anyone but us changed nftables since our newest transaction; if so, the table is put in place anew,
+ * with everything learned. To be called every second or so. On failure it may not be in place: call again. */
+int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
 /* Replaces the static sets and the default, and takes learned addresses away for which `still_allowed` says no for
  * every name that led to them. All of it in one transaction; on failure nothing has changed. In dns mode it does
  * nothing. */
@@ -56,7 +51,7 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
 /* Lets these addresses through for their lease, prolonging those already known: `now_ns` is CLOCK_MONOTONIC, at most a
  * second old. All or none: 0 or -errno; -ENOSPC when these alone are more than max_addresses. When they do not fit
  * beside those known, the ones that end first make room. In dns mode it does nothing. */
-int nft_learn(struct nft *nft, const struct nft_learned *learned, size_t n, uint64_t now_ns);
+int nft_learn(struct nft *nft, const struct learned *learned, size_t n, uint64_t now_ns);
 /* How many learned addresses made room for others. */
 uint64_t nft_evicted(const struct nft *nft);
 /* Seconds that an address learned now with this TTL is let through (TTL + 60, from 60 to 360). */

@@ -55,7 +55,7 @@ static void put_exempt(struct batch *batch, const struct nft_settings *settings,
     elements_end(&elements);
 }
 
-void plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy)
+void plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy, bool zones)
 {
     plan_remove(batch);
     table_add(batch, 0);
@@ -64,6 +64,8 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
         put_exempt(batch, settings, AF_INET);
         put_exempt(batch, settings, AF_INET6);
     }
+    if (zones)
+        chain_own(batch, settings);
     chain_dns(batch, settings);
     if (!settings->filter)
         return;

@@ -7,8 +7,10 @@
 
 /* Takes the table away whether or not there is one. */
 void plan_remove(struct batch *batch);
-/* Replaces whatever table bears our name by ours; learned and revoked addresses are empty. */
-void plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy);
+/* Replaces whatever table bears our name by ours; learned and revoked addresses are empty. `zones`: with
+ * the chain `own`, which kernels without conntrack zones refuse. */
+void plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy,
+                  bool zones);
 /* From one policy to another. At least one message needs the table, so that a table that went away is an error. */
 void plan_policy(struct batch *batch, const struct nft_policy *before, const struct nft_policy *after);
 /* Makes a table that refuses everything; the transaction fails with -EEXIST when there is a table. */

@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import socket
+import subprocess
 
 import pytest
 
@@ -272,11 +273,27 @@ def test_healthz(sidecar):
     assert (reply.status, reply.text) == (200, "")
 
 
-def test_healthz_says_no_when_the_table_is_gone(world, sidecar):
-    world.sandbox.nft("delete table inet opensandbox")
-    sidecar.wait_unhealthy()
-    reply = sidecar.request("GET", "/healthz")
-    assert reply.status == 503 and reply.text.count("\n") <= 1 and len(reply.text) > 5
+@pytest.mark.parametrize("harm", ["delete table inet opensandbox", "flush ruleset"])
+def test_table_that_is_taken_away_comes_back(world, sidecar, harm):
+    before = world.sandbox.table()
+    world.sandbox.nft(harm)
+    sidecar.wait_record(lambda record: record["level"] == "error" and "changed from outside" in record["msg"])
+    assert world.sandbox.table() == before
+    sidecar.wait_healthy()
+
+
+def test_healthz_says_no_while_the_table_cannot_be_put_in_place(world, sidecar):
+    """A table that another program owns is not ours to delete."""
+    with world.sandbox.popen("nft", "-i", stdin=subprocess.PIPE, text=True) as owner:
+        owner.stdin.write("delete table inet opensandbox\nadd table inet opensandbox { flags owner; }\n")
+        owner.stdin.flush()
+        sidecar.wait_unhealthy()
+        reply = sidecar.request("GET", "/healthz")
+        assert reply.status == 503 and reply.text.count("\n") <= 1 and "opensandbox" in reply.text
+        owner.stdin.close()
+        owner.wait(10)
+    sidecar.wait_healthy()
+    assert "chain egress" in world.sandbox.table()
 
 
 @pytest.mark.parametrize("path", ["/credential-vault", "/credential-vault/x"])

@@ -102,6 +102,7 @@ class Sidecar(Client):
 
     def _start(self):
         self._trace = self._folder / f"trace.{next(_numbers)}"
+        self._end_awaited = False
         self.process = self.namespace.popen(*self._watcher(), BINARY, env=environment(self.settings),
                                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._readers = [threading.Thread(target=self._read_stderr, args=(self.process.stderr,), daemon=True)]
@@ -174,6 +175,7 @@ class Sidecar(Client):
     def wait_end(self, timeout=15.0):
         """The exit code; everything it printed has been read afterwards."""
         code = self.process.wait(timeout * PATIENCE)
+        self._end_awaited = True
         for reader in self._readers:
             reader.join(timeout)
         return code
@@ -184,10 +186,11 @@ class Sidecar(Client):
 
     def stop(self):
         """SIGTERM, if it still runs; fails when it does not end well, or when valgrind or strace saw something."""
+        awaited = self._end_awaited
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         code = self.wait_end()
-        assert code in (0, -signal.SIGKILL), f"exit code {code}: {self.stderr}"
+        assert awaited or code in (0, -signal.SIGKILL), f"exit code {code}: {self.stderr}"
         assert not self.bad_lines, "log lines that are no JSON"
         if UNDER == "strace":
             trace = self._trace.read_text()

@@ -136,7 +136,7 @@ struct nft *installed(const struct nft_settings *settings, const struct nft_poli
 
 int learn(struct nft *nft, const char *addr, const char *wire_name, uint32_t ttl)
 {
-    struct nft_learned learned = {
+    struct learned learned = {
         .addr = ip(addr), .ttl = ttl, .name = (const uint8_t *)wire_name, .name_len = (uint8_t)(strlen(wire_name) + 1)};
     return nft_learn(nft, &learned, 1, clock_monotonic_ns());
 }

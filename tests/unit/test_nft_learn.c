@@ -73,7 +73,7 @@ START_TEST(one_batch_with_everything_in_it)
     struct nft *nft = installed(&plain, &deny_all);
     ck_assert_int_eq(learn(nft, "198.51.100.1", A, 0), 0);
     const uint8_t *a = (const uint8_t *)A, *b = (const uint8_t *)B;
-    struct nft_learned batch[] = {{ip("198.51.100.1"), 300, a, 11}, {ip("198.51.100.2"), 0, a, 11},
+    struct learned batch[] = {{ip("198.51.100.1"), 300, a, 11}, {ip("198.51.100.2"), 0, a, 11},
                                   {ip("2001:db8::1"), 0, a, 11},    {ip("198.51.100.2"), 300, b, 11},
                                   {ip("198.51.100.2"), 30, a, 11},  {ip("2001:db8::1"), 0, a, 11}};
     ck_assert_int_eq(nft_learn(nft, batch, 6, clock_monotonic_ns()), 0);
@@ -99,9 +99,9 @@ START_TEST(the_soonest_to_end_makes_room)
     expect(LIST_ALLOW, "198.51.100.4");
     ck_assert_uint_eq(occurrences(output(LIST_ALLOW), "timeout "), 3);
     /* More in one batch than there is room for in all. */
-    struct nft_learned four[4];
+    struct learned four[4];
     for (size_t i = 0; i < 4; i++)
-        four[i] = (struct nft_learned){ip("203.0.113.1"), 0, (const uint8_t *)A, 11};
+        four[i] = (struct learned){ip("203.0.113.1"), 0, (const uint8_t *)A, 11};
     for (uint8_t i = 0; i < 4; i++)
         four[i].addr.bytes[3] = i;
     ck_assert_int_eq(nft_learn(nft, four, 4, clock_monotonic_ns()), -ENOSPC);
@@ -118,8 +118,8 @@ START_TEST(leases_that_end)
 {
     struct nft *nft = installed(&plain, &deny_all);
     uint64_t now = clock_monotonic_ns();
-    struct nft_learned old = {ip("198.51.100.1"), 0, (const uint8_t *)A, 11};
-    struct nft_learned new = {ip("198.51.100.2"), 0, (const uint8_t *)A, 11};
+    struct learned old = {ip("198.51.100.1"), 0, (const uint8_t *)A, 11};
+    struct learned new = {ip("198.51.100.2"), 0, (const uint8_t *)A, 11};
     ck_assert_int_eq(nft_learn(nft, &old, 1, now), 0);
     ck_assert_int_eq(nft_learn(nft, &new, 1, now + 58 * NS_PER_S), 0);
     expect_not(LIST_ALLOW, "198.51.100.1"); /* swept */

@@ -98,7 +98,7 @@ static void install(struct batch *batch)
                                           .n_exempt = 1,
                                           .block_doh_443 = true,
                                           .max_addresses = 1000};
-    plan_install(batch, &settings, &(struct nft_policy){0});
+    plan_install(batch, &settings, &(struct nft_policy){0}, true);
 }
 
 static void change_policy(struct batch *batch)

@@ -165,12 +165,13 @@ START_TEST(truncation_leaves_the_question)
     const char *records[] = {"a.test. 60 IN A 192.0.2.1"};
     struct wire_message answer;
     response("a.test", LDNS_RR_TYPE_A, records, 1, &answer);
-    size_t len = dns_reply_truncate(answer.data, 24);
+    size_t len = dns_reply_truncate(answer.data, 24, &(struct dns_edns){.present = true});
     ldns_pkt *pkt;
     ck_assert_int_eq(ldns_wire2pkt(&pkt, answer.data, len), LDNS_STATUS_OK);
     ck_assert(ldns_pkt_tc(pkt));
     ck_assert_uint_eq(ldns_pkt_ancount(pkt), 0);
     ck_assert_uint_eq(ldns_pkt_qdcount(pkt), 1);
+    ck_assert(ldns_pkt_edns(pkt));
     ldns_pkt_free(pkt);
 }
 END_TEST
