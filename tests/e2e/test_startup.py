@@ -61,6 +61,8 @@ def _refuses(world, settings, code=CONFIG_ERROR, says=()):
     ("RULES", '{"defaultAction":"open"}'), ("RULES", '{"egress":7}'),
     ("DNS_UPSTREAM", "dns.google"), ("DNS_UPSTREAM", "8.8.8.8:0"), ("DNS_UPSTREAM", "8.8.8.8:65536"),
     ("DNS_UPSTREAM", "8.8.8"), ("DNS_UPSTREAM", "8.8.8.8,nonsense"), ("DNS_UPSTREAM", "[::1"),
+    ("DNS_UPSTREAM", "0.0.0.0"), ("DNS_UPSTREAM", "[::]:15353"), ("DNS_UPSTREAM", "224.0.0.1"),
+    ("DNS_UPSTREAM", "[::ffff:127.0.0.1]:15353"), ("BLOCK_DOH_443", "enabled"),
     ("HTTP_ADDR", "18080"), ("HTTP_ADDR", ":http"), ("HTTP_ADDR", ":70000"), ("HTTP_ADDR", "localhost:18080"),
     ("NAMESERVER_EXEMPT", "resolver"), ("NAMESERVER_EXEMPT", "10.0.0.0/8"),
     ("DOH_BLOCKLIST", "dns.google"), ("DOH_BLOCKLIST", "1.1.1.1/33"), ("DNS_PORT", "0"), ("DNS_PORT", "dns")])

@@ -1,4 +1,5 @@
 /* The pool of queries under way, the choice of upstreams, and replies made by ourselves. */
+#include "dns/loop_probe.h"
 #include "dns/query.h"
 #include "dns/reply.h"
 #include "dns/resolv_conf.h"
@@ -176,6 +177,35 @@ START_TEST(truncation_leaves_the_question)
 }
 END_TEST
 
+START_TEST(loop_probe_is_known_by_its_secret)
+{
+    struct loop_probes probes = {0};
+    uint8_t random[LOOP_PROBE_RANDOM], sent[LOOP_PROBE_MAX], answer[LOOP_PROBE_MAX];
+    for (size_t i = 0; i < sizeof(random); i++)
+        random[i] = (uint8_t)(i * 37);
+    size_t len = loop_probe_start(&probes, 2, random, sent);
+    struct dns_question question;
+    struct dns_edns edns;
+    ck_assert_int_eq(dns_scan_query(sent, len, &question, &edns), DNS_SCAN_OK);
+    const struct loop_probe *probe = loop_probe_find(&probes, question.name, question.name_len);
+    ck_assert_ptr_eq(probe, &probes.list[2]);
+    ck_assert(!loop_probe_came_back(probe, sent, len)); /* the name gives the secret away to nobody */
+    size_t answer_len = loop_probe_answer(probe, sent, question.end, answer);
+    ldns_pkt *pkt;
+    ck_assert_int_eq(ldns_wire2pkt(&pkt, answer, answer_len), LDNS_STATUS_OK);
+    ck_assert(ldns_pkt_qr(pkt));
+    ck_assert_uint_eq(ldns_pkt_ancount(pkt), 1);
+    ldns_pkt_free(pkt);
+    ck_assert(loop_probe_came_back(probe, answer, answer_len));
+    question.name[5] ^= 1;
+    ck_assert_ptr_null(loop_probe_find(&probes, question.name, question.name_len));
+    question.name[5] ^= 1;
+    loop_probe_end(&probes, 2);
+    ck_assert_ptr_null(loop_probe_find(&probes, question.name, question.name_len));
+    ck_assert_uint_eq(probes.active, 0);
+}
+END_TEST
+
 START_TEST(resolv_conf)
 {
     static const char text[] = "# comment\nnameserver 127.0.0.53\n nameserver 192.0.2.9\nnameserver\t192.0.2.1 # first\r\n"
@@ -207,6 +237,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, upstreams_take_turns_when_they_fail);
     tcase_add_test(tcase, denials_are_well_formed);
     tcase_add_test(tcase, truncation_leaves_the_question);
+    tcase_add_test(tcase, loop_probe_is_known_by_its_secret);
     tcase_add_test(tcase, resolv_conf);
     suite_add_tcase(suite, tcase);
     return suite;
