@@ -38,7 +38,9 @@ def test_demonstration_stays_until_interrupted(tmp_path):
     main, terminal = pty.openpty()
     output = tmp_path / "output"
     with open(output, "w") as stdout:
-        process = subprocess.Popen([RUN], stdin=terminal, stdout=stdout, stderr=stdout, start_new_session=True)
+        # As from a terminal: whoever runs the tests in the background has SIGINT ignored, and children inherit that.
+        process = subprocess.Popen([RUN], stdin=terminal, stdout=stdout, stderr=stdout, start_new_session=True,
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     os.close(terminal)
     try:
         wait_until(lambda: "Ctrl-C ends it" in output.read_text() or process.poll(), timeout=300, what="the hints")
