@@ -29,7 +29,7 @@ static int refuse(struct why *why, const struct variable *variable, const char *
 static int warn(struct config *config, const struct variable *variable, const char *value, const char *expected)
 {
     char *line;
-    if (asprintf(&line, "%s=\"%s\": expected %s; using the default", variable->name, value, expected) < 0)
+    if (asprintf(&line, "%s=\"%s\": expected %s; not used", variable->name, value, expected) < 0)
         return -ENOMEM;
     const char **warnings = realloc(config->warnings, (config->n_warnings + 1) * sizeof(*warnings));
     if (!warnings) {
@@ -122,6 +122,16 @@ static int add_output(void *ctx, const char *part)
     return 0;
 }
 
+/* Keys that every log line has: a second one would hide what the line says. */
+static bool is_reserved(const char *key)
+{
+    static const char *const reserved[] = {"level", "ts", "logger", "msg", "sandbox_id", "opensandbox.event"};
+    for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
+        if (!strcmp(key, reserved[i]))
+            return true;
+    return false;
+}
+
 static int add_attribute(void *ctx, const char *part)
 {
     struct list *list = ctx;
@@ -135,6 +145,10 @@ static int add_attribute(void *ctx, const char *part)
                                text_trimmed(equals + 1, strlen(equals + 1))};
     bool skip = pair.key && pair.value && (!*pair.key || !*pair.value);
     int error = !pair.key || !pair.value ? -ENOMEM : 0;
+    if (!error && is_reserved(pair.key)) {
+        error = warn(config, list->variable, part, "a key that log lines do not have already");
+        skip = true;
+    }
     if (!error && !skip)
         error = append(&config->extra_attrs, &config->n_extra_attrs, &pair, sizeof(pair));
     if (error || skip) {
@@ -305,6 +319,11 @@ static int refuse_interception(struct config *config, const struct variable *var
     return refuse(why, variable, value, "nothing: transparent interception is not part of this sidecar");
 }
 
+static int parse_not_here(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    return warn(config, variable, value, "nothing: this version does not have it");
+}
+
 static int parse_nothing(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
     return 0;
@@ -337,6 +356,8 @@ static const struct variable variables[] = {
     {HOST_NETWORK_VARIABLE, parse_nothing, "off"},
     {"OPENSANDBOX_EGRESS_MAX_ADDRESSES", parse_tuning, "262144", FIELD(max_addresses), .min = 16, .max = 4194304},
     {"OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT", refuse_interception, "off"},
+    {"OPENSANDBOX_EGRESS_DENY_WEBHOOK", parse_not_here, "(none)"},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT", parse_not_here, "(none)"},
 };
 
 #define N_VARIABLES (sizeof(variables) / sizeof(variables[0]))

@@ -8,6 +8,9 @@
 #include "sources.h"
 #include "version.h"
 
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -58,6 +61,21 @@ static int complain(int code, const struct why *why)
     return code;
 }
 
+/* As the start would, but leaving no file behind. */
+static int check_outputs(const struct config *config, struct why *why)
+{
+    for (size_t i = 0; i < config->n_log_outputs; i++) {
+        const char *path = config->log_outputs[i];
+        if (!strcmp(path, "stdout") || !strcmp(path, "stderr"))
+            continue;
+        char folder[PATH_MAX];
+        snprintf(folder, sizeof(folder), "%s", path);
+        if (access(path, F_OK) ? access(dirname(folder), W_OK) : access(path, W_OK))
+            return why_set(why, -errno, "OPENSANDBOX_LOG_OUTPUT: cannot write %s: %s", path, strerror(errno));
+    }
+    return 0;
+}
+
 static int check(void)
 {
     struct config *config;
@@ -65,7 +83,7 @@ static int check(void)
     struct why why;
     if (config_from_env(&config, &why))
         return complain(EXIT_CONFIG, &why);
-    if (sources_read(config, &sources, &why)) {
+    if (check_outputs(config, &why) || sources_read(config, &sources, &why)) {
         config_free(config);
         return complain(EXIT_CONFIG, &why);
     }

@@ -24,6 +24,7 @@ void always_done(struct always *always)
 int always_read(const struct config *config, struct always *ret, struct why *why)
 {
     struct always always = {0};
+    why_set(why, 0, "out of memory"); /* the one failure that says nothing of its own */
     int error = rule_file_load(config->rules_dir, "deny.always", ACTION_DENY, false, &always.deny, why);
     if (!error)
         error = rule_file_load(config->rules_dir, "allow.always", ACTION_ALLOW, false, &always.allow, why);
@@ -106,6 +107,7 @@ static int read_upstreams(const struct config *config, struct sources *sources, 
 int sources_read(const struct config *config, struct sources *ret, struct why *why)
 {
     struct sources sources = {0};
+    why_set(why, 0, "out of memory"); /* as above */
     int error = read_policy(config, &sources.policy, &sources.warnings[0], why);
     if (!error)
         error = always_read(config, &sources.always, why);

@@ -211,6 +211,8 @@ static int find_policy_members(const cJSON *root, struct policy_members *ret, st
         bool is_egress = !strcmp(member->string, "egress");
         if (!is_egress && strcmp(member->string, "defaultAction"))
             return why_set(why, -EINVAL, "%.100s: unknown member; expected defaultAction and egress", member->string);
+        if (cJSON_IsNull(member)) /* what a Go client makes of a slice that is nil */
+            continue;
         const cJSON **value = is_egress ? &members.egress : &members.default_action;
         if (*value)
             return why_set(why, -EINVAL, "%s: given twice", member->string);

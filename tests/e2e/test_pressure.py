@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import select
 import socket
 import statistics
 import struct
@@ -138,7 +139,8 @@ def test_our_own_limit_is_not_the_upstreams_fault(world, start, resolver):
     clients = [dnsclient.tcp_socket(world.sandbox, "192.0.2.53") for _ in range(10)]
     for number, client in enumerate(clients):
         client.sendall(_frames(f"n{number}x{i}.allowed.test" for i in range(30)))
-    assert dnsclient.rcode(dnsclient.receive_tcp(clients[-1])) == "SERVFAIL"
+    answered, _, _ = select.select(clients, [], [], 20)
+    assert dnsclient.rcode(dnsclient.receive_tcp(answered[0])) == "SERVFAIL"
     for i in range(5):
         assert dnsclient.addresses(dnsclient.ask(world.sandbox, f"after{i}.allowed.test")) == ["203.0.113.10"]
     assert not second.requests or all("probe" in request.name for request in second.requests)

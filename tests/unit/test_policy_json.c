@@ -79,16 +79,26 @@ START_TEST(what_was_written_reads_the_same)
 }
 END_TEST
 
+START_TEST(null_members_count_as_missing)
+{
+    check_policy("{\"egress\":null,\"defaultAction\":null}", DENY_ALL);
+    check_policy("{\"egress\":null,\"defaultAction\":\"allow\"}", "{\"egress\":[],\"defaultAction\":\"allow\"}");
+}
+END_TEST
+
 /* Every JSON type, put where another one belongs. */
 static const char *const wrong_values[][2] = {
     {"null", "null"},       {"true", "true"},      {"false", "false"}, {"1", "a number"},
     {"-1.5e3", "a number"}, {"\"x\"", "a string"}, {"[]", "an array"}, {"{}", "an object"},
 };
 
-static void check_wrong_types(const char *before, const char *after, const char *place, const char *expected,
-                              int (*parse)(const char *text, size_t len, struct why *why))
+#define WITH_NULL 0
+#define WITHOUT_NULL 1 /* where null counts as missing */
+
+static void check_wrong_types(size_t first, const char *before, const char *after, const char *place,
+                              const char *expected, int (*parse)(const char *text, size_t len, struct why *why))
 {
-    for (size_t i = 0; i < sizeof(wrong_values) / sizeof(wrong_values[0]); i++) {
+    for (size_t i = first; i < sizeof(wrong_values) / sizeof(wrong_values[0]); i++) {
         char text[256], message[256];
         struct why why = {""};
         if (!strncmp(wrong_values[i][1], expected, strlen(wrong_values[i][1])))
@@ -123,18 +133,18 @@ static int parse_targets(const char *text, size_t len, struct why *why)
 
 START_TEST(a_wrong_type_is_named_wherever_it_stands)
 {
-    check_wrong_types("{\"defaultAction\":", "}", "defaultAction: ", "a string", parse_policy);
-    check_wrong_types("{\"egress\":", "}", "egress: ", "an array", parse_policy);
-    check_wrong_types("{\"egress\":[{\"target\":\"a\"},", "]}", "egress[1]: ", "an object", parse_policy);
-    check_wrong_types("{\"egress\":[{\"target\":", "}]}", "egress[0].target: ", "a string", parse_policy);
-    check_wrong_types("{\"egress\":[{\"target\":\"a\",\"action\":", "}]}", "egress[0].action: ", "a string",
+    check_wrong_types(WITHOUT_NULL, "{\"defaultAction\":", "}", "defaultAction: ", "a string", parse_policy);
+    check_wrong_types(WITHOUT_NULL, "{\"egress\":", "}", "egress: ", "an array", parse_policy);
+    check_wrong_types(WITH_NULL, "{\"egress\":[{\"target\":\"a\"},", "]}", "egress[1]: ", "an object", parse_policy);
+    check_wrong_types(WITH_NULL, "{\"egress\":[{\"target\":", "}]}", "egress[0].target: ", "a string", parse_policy);
+    check_wrong_types(WITH_NULL, "{\"egress\":[{\"target\":\"a\",\"action\":", "}]}", "egress[0].action: ", "a string",
                       parse_policy);
-    check_wrong_types("", "", "", "an array of rules", parse_rules);
-    check_wrong_types("[", "]", "[0]: ", "an object", parse_rules);
-    check_wrong_types("[{\"target\":\"a\"},{\"target\":", "}]", "[1].target: ", "a string", parse_rules);
-    check_wrong_types("[{\"target\":\"a\",\"action\":", "}]", "[0].action: ", "a string", parse_rules);
-    check_wrong_types("", "", "", "an array of targets", parse_targets);
-    check_wrong_types("[\"a\",", "]", "[1]: ", "a string", parse_targets);
+    check_wrong_types(WITH_NULL, "", "", "", "an array of rules", parse_rules);
+    check_wrong_types(WITH_NULL, "[", "]", "[0]: ", "an object", parse_rules);
+    check_wrong_types(WITH_NULL, "[{\"target\":\"a\"},{\"target\":", "}]", "[1].target: ", "a string", parse_rules);
+    check_wrong_types(WITH_NULL, "[{\"target\":\"a\",\"action\":", "}]", "[0].action: ", "a string", parse_rules);
+    check_wrong_types(WITH_NULL, "", "", "", "an array of targets", parse_targets);
+    check_wrong_types(WITH_NULL, "[\"a\",", "]", "[1]: ", "a string", parse_targets);
     check_refused("true", "expected an object, found true");
     check_refused("1", "expected an object, found a number");
     check_refused("\"deny\"", "expected an object, found a string");
@@ -239,6 +249,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, nothing_means_deny_all);
     tcase_add_test(tc, targets_come_back_as_spelled_and_actions_in_lower_case);
     tcase_add_test(tc, what_was_written_reads_the_same);
+    tcase_add_test(tc, null_members_count_as_missing);
     tcase_add_test(tc, a_wrong_type_is_named_wherever_it_stands);
     tcase_add_test(tc, unknown_missing_and_repeated_members_are_named);
     tcase_add_test(tc, wrong_values_are_named);
