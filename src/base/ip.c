@@ -120,6 +120,25 @@ bool ip_is_unicast(const struct ip_addr *addr)
     return addr->bytes[0] != 0xff && memcmp(addr->bytes, unspecified, 16) && memcmp(addr->bytes, mapped, 12);
 }
 
+static bool is_special_v4(const uint8_t b[4])
+{
+    static const uint8_t broadcast[4] = {255, 255, 255, 255};
+    bool multicast = (b[0] & 0xf0) == 224;
+    return b[0] == 0 || b[0] == 127 || (b[0] == 169 && b[1] == 254) || multicast || !memcmp(b, broadcast, 4);
+}
+
+bool ip_is_special(const struct ip_addr *addr)
+{
+    static const uint8_t zero[16], loopback[16] = {[15] = 1}, mapped[12] = {[10] = 0xff, [11] = 0xff},
+                                   nat64[12] = {0, 0x64, 0xff, 0x9b};
+    const uint8_t *b = addr->bytes;
+    if (addr->family == AF_INET)
+        return is_special_v4(b);
+    bool link_local = b[0] == 0xfe && (b[1] & 0xc0) == 0x80, multicast = b[0] == 0xff;
+    return link_local || multicast || !memcmp(b, zero, 16) || !memcmp(b, loopback, 16) || !memcmp(b, mapped, 12) ||
+           (!memcmp(b, nat64, 12) && is_special_v4(b + 12));
+}
+
 bool ip_next(const struct ip_addr *addr, struct ip_addr *ret)
 {
     struct ip_addr next = *addr;

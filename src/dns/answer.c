@@ -9,6 +9,7 @@ struct chain {
     uint8_t name[DNS_NAME_MAX]; /* what an address must be owned by */
     size_t len;
     unsigned links;
+    uint32_t ttl; /* the least of the links */
 };
 
 static bool owned_by(const uint8_t *msg, size_t len, size_t owner, const struct chain *chain)
@@ -29,6 +30,7 @@ static bool follow(const uint8_t *msg, const struct dns_rr *rr, struct chain *ch
         return false;
     memcpy(chain->name, target, target_len);
     chain->len = target_len;
+    chain->ttl = rr->ttl < chain->ttl ? rr->ttl : chain->ttl;
     return true;
 }
 
@@ -37,7 +39,7 @@ int dns_answer_addresses(const uint8_t *msg, size_t len, const struct dns_questi
 {
     unsigned count = LDNS_ANCOUNT(msg);
     bool v4 = question->type == LDNS_RR_TYPE_A;
-    struct chain chain = {.len = question->name_len};
+    struct chain chain = {.len = question->name_len, .ttl = UINT32_MAX};
     memcpy(chain.name, question->name, question->name_len);
     size_t n;
     bool moved;
@@ -62,10 +64,35 @@ int dns_answer_addresses(const uint8_t *msg, size_t len, const struct dns_questi
                     .addr = v4 ? ip_from_v4(msg + rr.rdata) : ip_from_v6(msg + rr.rdata),
                     .ttl = rr.ttl,
                     .ttl_at = rr.ttl_at,
+                    .chain_ttl = chain.ttl,
                 };
             }
         }
     } while (moved);
     *ret_n = n;
+    return 0;
+}
+
+int dns_answer_each_address(const uint8_t *msg, size_t len, size_t question_end,
+                            void (*each)(void *ctx, const struct ip_addr *addr), void *ctx)
+{
+    unsigned count = (unsigned)LDNS_ANCOUNT(msg) + LDNS_NSCOUNT(msg) + LDNS_ARCOUNT(msg);
+    size_t at = question_end;
+    for (unsigned i = 0; i < count; i++) {
+        struct dns_rr rr;
+        if (!dns_rr_at(msg, len, at, &rr))
+            return -EBADMSG;
+        at = rr.end;
+        if (rr.klass != LDNS_RR_CLASS_IN)
+            continue;
+        struct ip_addr addr;
+        if (rr.type == LDNS_RR_TYPE_A && rr.rdlen == 4)
+            addr = ip_from_v4(msg + rr.rdata);
+        else if (rr.type == LDNS_RR_TYPE_AAAA && rr.rdlen == 16)
+            addr = ip_from_v6(msg + rr.rdata);
+        else
+            continue;
+        each(ctx, &addr);
+    }
     return 0;
 }

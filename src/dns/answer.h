@@ -8,7 +8,8 @@
 struct dns_found {
     struct ip_addr addr;
     uint32_t ttl;
-    uint16_t ttl_at; /* offset of the TTL field in the message */
+    uint16_t ttl_at;    /* offset of the TTL field in the message */
+    uint32_t chain_ttl; /* the least of the chain's links; UINT32_MAX without a chain */
 };
 
 /* The most addresses an answer of `len` bytes can hold. */
@@ -23,5 +24,10 @@ static inline size_t dns_found_max(size_t len)
  * section 3.1.) `ret` has room for dns_found_max(len). 0, or -EBADMSG when the answer section cannot be read. */
 int dns_answer_addresses(const uint8_t *msg, size_t len, const struct dns_question *question, struct dns_found *ret,
                          size_t *ret_n);
+
+/* Calls `each` for every A and AAAA record of class IN, in whatever section and whoever owns it: some stub resolvers
+ * take them all. 0, or -EBADMSG when the message cannot be read to its end. */
+int dns_answer_each_address(const uint8_t *msg, size_t len, size_t question_end,
+                            void (*each)(void *ctx, const struct ip_addr *addr), void *ctx);
 
 #endif

@@ -39,3 +39,15 @@ void event_denied(struct log *log, const struct dns_question *question, const st
     log_str(log, "rule", rule, strlen(rule));
     log_end(log);
 }
+
+void event_rebinding(struct log *log, const struct dns_question *question, const struct rebinding *rebinding)
+{
+    static const char rule[] = "rebinding guard";
+    if (!log_begin(log, LOG_INFO, LOG_DENIED, "egress denied"))
+        return;
+    size_t n = rebinding->n_refused < REBINDING_SHOWN_MAX ? rebinding->n_refused : REBINDING_SHOWN_MAX;
+    log_name(log, "target.host", question->name, question->name_len);
+    log_str(log, "rule", rule, sizeof(rule) - 1);
+    log_ips(log, "target.ips", rebinding->refused, n);
+    log_end(log);
+}

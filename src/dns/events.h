@@ -5,12 +5,15 @@
 #include "base/log.h"
 #include "dns/message.h"
 #include "dns/proxy.h"
+#include "dns/rebinding.h"
 
 /* egress.outbound: a name was let through and answered with these addresses. Not when `skip` matches it. */
 void event_outbound(struct log *log, const struct policy *skip, const struct dns_question *question,
                     const struct learned *addresses, size_t n);
 /* egress.outbound: a name was let through and no upstream answered. */
 void event_outbound_failed(struct log *log, const struct dns_question *question, const char *error);
+/* egress.denied: the name was let through, and these of its addresses were not. */
+void event_rebinding(struct log *log, const struct dns_question *question, const struct rebinding *rebinding);
 /* egress.denied */
 void event_denied(struct log *log, const struct dns_question *question, const struct decision *decision);
 

@@ -5,6 +5,7 @@
 #include "dns/events.h"
 #include "dns/forwarder.h"
 #include "dns/loop_probe.h"
+#include "dns/rebinding.h"
 #include "dns/replies.h"
 
 #include <assert.h>
@@ -36,6 +37,7 @@ struct dns_proxy {
     struct dns_hooks hooks;
     struct policy_layers layers;
     uint32_t generation; /* of the layers */
+    struct own_addresses *own;
     const struct policy *log_skip;
     struct log *log;
     struct replies replies; /* and the UDP listeners */
@@ -235,15 +237,36 @@ static void commit(void *ctx)
     proxy->n_staged = proxy->n_addresses = 0;
 }
 
-/* Notes the answer's addresses for the end of the batch and caps their TTLs. 0 or -EBADMSG. */
+/* Takes out of the answer what the rebinding guard refuses. 0; -ENODATA when nothing is left, or -EBADMSG. */
+static int guard_addresses(struct dns_proxy *proxy, struct staged *staged)
+{
+    struct rebinding rebinding = {.layers = &proxy->layers, .own = proxy->own};
+    int error = rebinding_scan(&rebinding, staged->msg, staged->len, staged->question.end);
+    if (error || !rebinding.n_refused)
+        return error;
+    if (LDNS_TC_WIRE(staged->msg))
+        return -EBADMSG;
+    event_rebinding(proxy->log, &staged->question, &rebinding);
+    staged->n = rebinding_filter(&rebinding, proxy->found, staged->n);
+    if (staged->n)
+        staged->len = dns_reply_addresses(staged->msg, staged->len, staged->question.end, &staged->query->edns,
+                                          proxy->found, &staged->n);
+    return staged->n ? 0 : -ENODATA;
+}
+
+/* Notes the answer's addresses for the end of the batch and caps their TTLs. 0; -ENODATA when none may be told, or
+ * -EBADMSG. */
 static int stage_addresses(struct dns_proxy *proxy, struct staged *staged)
 {
     uint16_t type = staged->question.type;
     if ((type != LDNS_RR_TYPE_A && type != LDNS_RR_TYPE_AAAA) || LDNS_RCODE_WIRE(staged->msg) != LDNS_RCODE_NOERROR)
         return 0;
     int error = dns_answer_addresses(staged->msg, staged->len, &staged->question, proxy->found, &staged->n);
-    if (error && LDNS_TC_WIRE(staged->msg)) { /* cut in the middle of a record: the client comes again over TCP */
+    if (!error)
+        error = guard_addresses(proxy, staged);
+    if (error == -EBADMSG && LDNS_TC_WIRE(staged->msg)) { /* of no use as it is: the client comes again over TCP */
         staged->len = dns_reply_truncate(staged->msg, staged->question.end, &staged->query->edns);
+        staged->n = 0;
         return 0;
     }
     if (error)
@@ -260,6 +283,18 @@ static int stage_addresses(struct dns_proxy *proxy, struct staged *staged)
                                                                   .name_len = staged->question.name_len};
     }
     return 0;
+}
+
+/* The guard left no address: the name exists, and has none of this type. */
+static void answer_nothing(struct dns_proxy *proxy, const struct staged *staged)
+{
+    struct query *query = staged->query;
+    struct client client = client_of(query);
+    wire_store16(query->packet, query->client_id);
+    replies_empty(&proxy->replies, &client, query->packet, query->question_end, &query->edns, LDNS_RCODE_NOERROR,
+                  LDNS_EDE_BLOCKED, "blocked by the rebinding guard");
+    event_outbound(proxy->log, proxy->log_skip, &staged->question, NULL, 0);
+    release(proxy, query);
 }
 
 static void answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
@@ -290,10 +325,13 @@ static void answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
             return;
         }
     }
-    if (stage_addresses(proxy, staged))
-        forwarder_send(proxy->forwarder, query, "upstream answered with a malformed message");
-    else
+    int error = stage_addresses(proxy, staged);
+    if (!error)
         proxy->n_staged++;
+    else if (error == -ENODATA)
+        answer_nothing(proxy, staged);
+    else
+        forwarder_send(proxy->forwarder, query, "upstream answered with a malformed message");
 }
 
 /* Takes all sockets over, also when it fails. */
@@ -345,6 +383,8 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
         .ctx = proxy, .answered = answered, .failed = upstreams_exhausted, .batch_end = commit};
     int error = open_listeners(proxy, settings);
     if (!error)
+        error = own_addresses_new(loop, log, &proxy->own);
+    if (!error)
         error = forwarder_new(loop, &forwarding, &callbacks, &proxy->forwarder);
     if (error) {
         dns_proxy_free(proxy);
@@ -382,6 +422,7 @@ void dns_proxy_free(struct dns_proxy *proxy)
     if (proxy->forwarder)
         forwarder_abandon(proxy->forwarder, drop_query, proxy);
     forwarder_free(proxy->forwarder);
+    own_addresses_free(proxy->own);
     for (size_t i = 0; i < proxy->replies.n_listeners; i++)
         udp_listener_free(proxy->replies.listeners[i]);
     tcp_server_free(proxy->tcp);

@@ -58,3 +58,31 @@ size_t dns_reply_truncate(uint8_t *response, size_t question_end, const struct d
     wire_store16(response + 10, 1);
     return question_end + write_opt(response + question_end, edns, LDNS_RCODE_WIRE(response), DNS_EDE_NONE, NULL);
 }
+
+size_t dns_reply_addresses(uint8_t *response, size_t len, size_t question_end, const struct dns_edns *edns,
+                           struct dns_found *found, size_t *n)
+{
+    size_t at = question_end, opt = edns->present ? 11 : 0, fit = 0;
+    for (; fit < *n; fit++) {
+        struct dns_found *one = &found[fit];
+        size_t size = ip_size(one->addr.family);
+        if (at + 12 + size + opt > len)
+            break;
+        wire_store16(response + at, 0xC000 | DNS_HEADER_SIZE); /* owner: the question's name */
+        wire_store16(response + at + 2, size == 4 ? LDNS_RR_TYPE_A : LDNS_RR_TYPE_AAAA);
+        wire_store16(response + at + 4, LDNS_RR_CLASS_IN);
+        wire_store32(response + at + 6, one->ttl < one->chain_ttl ? one->ttl : one->chain_ttl);
+        wire_store16(response + at + 10, (uint16_t)size);
+        memcpy(response + at + 12, one->addr.bytes, size);
+        one->ttl_at = (uint16_t)(at + 6);
+        at += 12 + size;
+    }
+    *n = fit;
+    response[3] &= (uint8_t)~LDNS_AD_MASK; /* what was signed is not this */
+    wire_store16(response + 6, (uint16_t)fit);
+    memset(response + 8, 0, 4);
+    if (!edns->present)
+        return at;
+    wire_store16(response + 10, 1);
+    return at + write_opt(response + at, edns, LDNS_RCODE_NOERROR, DNS_EDE_NONE, NULL);
+}

@@ -2,7 +2,7 @@
 #ifndef DNS_REPLY_H
 #define DNS_REPLY_H
 
-#include "dns/message.h"
+#include "dns/answer.h"
 
 #include <ldns/edns.h>
 
@@ -23,5 +23,11 @@ size_t dns_reply_empty(const uint8_t *query, size_t question_end, const struct d
 /* Cuts a response that is too long for a UDP client down to its question, with TC set (RFC 2181 section 9) and an OPT
  * when the client sent one. `response` has room for DNS_REPLY_MAX. Returns the new length. */
 size_t dns_reply_truncate(uint8_t *response, size_t question_end, const struct dns_edns *edns);
+
+/* Rewrites a response to its question and these `n` addresses, all of the type asked for and all found in it: no chain
+ * (its TTL bounds theirs), no other section, and an OPT when the client sent one. Their `ttl_at` are set anew. It never
+ * becomes longer than it was, `len`: `n` shrinks to what fits. Returns the new length. */
+size_t dns_reply_addresses(uint8_t *response, size_t len, size_t question_end, const struct dns_edns *edns,
+                           struct dns_found *found, size_t *n);
 
 #endif

@@ -175,6 +175,41 @@ START_TEST(what_is_no_socket_address_is_refused)
 }
 END_TEST
 
+START_TEST(special_addresses)
+{
+    static const char *const special[] = {"0.0.0.0",
+                                          "0.1.2.3",
+                                          "127.0.0.1",
+                                          "127.255.0.1",
+                                          "169.254.0.1",
+                                          "169.254.169.254",
+                                          "224.0.0.1",
+                                          "239.1.2.3",
+                                          "::",
+                                          "::1",
+                                          "fe80::1",
+                                          "febf::1",
+                                          "ff02::1",
+                                          "255.255.255.255",
+                                          "::ffff:10.0.0.1",
+                                          "::ffff:203.0.113.1",
+                                          "64:ff9b::127.0.0.1",
+                                          "64:ff9b::169.254.169.254"};
+    static const char *const others[] = {"1.0.0.1",   "126.1.1.1", "128.0.0.1",   "169.253.1.1",         "169.255.1.1",
+                                         "223.1.1.1", "10.0.0.1",  "172.16.0.1",  "192.168.1.1",         "::2",
+                                         "fd00::1",   "fec0::1",   "2001:db8::1", "64:ff9b::203.0.113.1"};
+    struct ip_addr addr;
+    for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++) {
+        ck_assert_int_eq(ip_parse(special[i], &addr), 0);
+        ck_assert_msg(ip_is_special(&addr), "%s", special[i]);
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        ck_assert_int_eq(ip_parse(others[i], &addr), 0);
+        ck_assert_msg(!ip_is_special(&addr), "%s", others[i]);
+    }
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("ip");
@@ -184,6 +219,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, prefixes_lose_their_host_bits);
     tcase_add_test(tc, what_is_no_prefix_is_refused);
     tcase_add_test(tc, order_and_succession);
+    tcase_add_test(tc, special_addresses);
     tcase_add_test(tc, socket_addresses_are_read_and_written);
     tcase_add_test(tc, what_is_no_socket_address_is_refused);
     suite_add_tcase(suite, tc);

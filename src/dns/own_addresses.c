@@ -1,0 +1,108 @@
+#include "dns/own_addresses.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct own_addresses {
+    struct loop *loop;
+    struct log *log;
+    struct loop_source bell;
+    struct ip_addr *list; /* sorted */
+    size_t n;
+};
+
+static int compare(const void *a, const void *b)
+{
+    return ip_compare(a, b);
+}
+
+/* The list anew. The kernel answers from memory: this takes microseconds per interface, and happens rarely. */
+static int read_all(struct own_addresses *own)
+{
+    struct ifaddrs *first;
+    if (getifaddrs(&first))
+        return -errno;
+    size_t room = 0, n = 0;
+    for (const struct ifaddrs *at = first; at; at = at->ifa_next)
+        room++;
+    struct ip_addr *list = calloc(room ? room : 1, sizeof(*list));
+    for (const struct ifaddrs *at = first; list && at; at = at->ifa_next) {
+        const struct sockaddr *sa = at->ifa_addr;
+        if (sa && sa->sa_family == AF_INET)
+            list[n++] = ip_from_v4(&((const struct sockaddr_in *)(const void *)sa)->sin_addr);
+        else if (sa && sa->sa_family == AF_INET6)
+            list[n++] = ip_from_v6(&((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr);
+    }
+    freeifaddrs(first);
+    if (!list)
+        return -ENOMEM;
+    qsort(list, n, sizeof(*list), compare);
+    free(own->list);
+    own->list = list;
+    own->n = n;
+    return 0;
+}
+
+/* What the messages say does not matter, nor whether some were lost: something changed. */
+static void rang(struct loop_source *source, uint32_t events)
+{
+    struct own_addresses *own = source->owner;
+    uint8_t scrap[8192];
+    ssize_t n;
+    do
+        n = recv(source->fd, scrap, sizeof(scrap), MSG_DONTWAIT);
+    while (n >= 0 || errno == ENOBUFS || errno == EINTR);
+    int error = read_all(own);
+    if (error)
+        log_printf(own->log, LOG_ERROR, "cannot read the addresses of the network interfaces: %s",
+                   strerrordesc_np(-error));
+}
+
+int own_addresses_new(struct loop *loop, struct log *log, struct own_addresses **ret)
+{
+    struct own_addresses *own = calloc(1, sizeof(*own));
+    if (!own)
+        return -ENOMEM;
+    own->loop = loop;
+    own->log = log;
+    own->bell = (struct loop_source){
+        .fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE), .ready = rang, .owner = own};
+    struct sockaddr_nl groups = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
+    int error = 0;
+    if (own->bell.fd < 0 || bind(own->bell.fd, (const struct sockaddr *)(const void *)&groups, sizeof(groups)))
+        error = -errno;
+    if (!error)
+        error = read_all(own); /* after the bell is hung: no change is missed */
+    if (!error)
+        error = loop_add(loop, &own->bell, EPOLLIN);
+    if (error) {
+        if (own->bell.fd >= 0)
+            close(own->bell.fd);
+        free(own->list);
+        free(own);
+        return error;
+    }
+    *ret = own;
+    return 0;
+}
+
+void own_addresses_free(struct own_addresses *own)
+{
+    if (!own)
+        return;
+    loop_remove(own->loop, &own->bell);
+    close(own->bell.fd);
+    free(own->list);
+    free(own);
+}
+
+bool own_addresses_have(const struct own_addresses *own, const struct ip_addr *addr)
+{
+    return bsearch(addr, own->list, own->n, sizeof(*own->list), compare);
+}
