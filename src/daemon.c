@@ -288,6 +288,8 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .n_unmarked = config->n_exempt,
         .mark = daemon->mark,
         .timeout_s = config->upstream_timeout_s,
+        .search = sources->resolv_conf.search,
+        .n_search = sources->resolv_conf.n_search,
         .log_skip = daemon->enforcer.always.log_skip,
     };
     struct dns_hooks hooks = {

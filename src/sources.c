@@ -2,11 +2,11 @@
 
 #include "base/buf.h"
 #include "base/file.h"
-#include "dns/resolv_conf.h"
 #include "policy/policy_json.h"
 #include "policy/rule_file.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <string.h>
 
 #define POLICY_FILE_MAX (64u << 20)
@@ -74,22 +74,29 @@ static int read_policy(const struct config *config, struct policy **ret, struct 
                  : 0;
 }
 
+static int read_resolv_conf(struct resolv_conf *ret)
+{
+    _cleanup_buf_ struct buf text = {0};
+    int error = file_read(RESOLV_CONF, RESOLV_CONF_MAX, &text);
+    if (!error)
+        resolv_conf_parse(text.data ? text.data : "", text.len, if_nametoindex, ret);
+    return error;
+}
+
 static int read_upstreams(const struct config *config, struct sources *sources, struct why *why)
 {
+    int error = read_resolv_conf(&sources->resolv_conf);
     if (config->n_upstreams) {
         memcpy(sources->upstreams, config->upstreams, config->n_upstreams * sizeof(*config->upstreams));
         sources->n_upstreams = config->n_upstreams;
+    } else if (sources->resolv_conf.n_servers) {
+        sources->n_upstreams = sources->resolv_conf.n_servers;
+        memcpy(sources->upstreams, sources->resolv_conf.servers, sources->n_upstreams * sizeof(*sources->upstreams));
     } else {
-        _cleanup_buf_ struct buf text = {0};
-        int error = file_read(RESOLV_CONF, RESOLV_CONF_MAX, &text);
-        if (!error)
-            sources->n_upstreams = resolv_conf_nameservers(text.data ? text.data : "", text.len, sources->upstreams);
-        if (!sources->n_upstreams) {
-            why_set(&sources->warnings[1], 0, RESOLV_CONF " names no nameserver (%s); using 8.8.8.8:53",
-                    error ? strerrordesc_np(-error) : "no usable line");
-            sock_addr_parse("8.8.8.8:53", 53, &sources->upstreams[0]);
-            sources->n_upstreams = 1;
-        }
+        why_set(&sources->warnings[1], 0, RESOLV_CONF " names no nameserver (%s); using 8.8.8.8:53",
+                error ? strerrordesc_np(-error) : "no usable line");
+        sock_addr_parse("8.8.8.8:53", 53, &sources->upstreams[0]);
+        sources->n_upstreams = 1;
     }
     for (size_t i = 0; i < sources->n_upstreams; i++) {
         struct ip_addr ip = sock_addr_ip(&sources->upstreams[i]), v4, v6;

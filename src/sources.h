@@ -3,6 +3,7 @@
 #define SOURCES_H
 
 #include "config.h"
+#include "dns/resolv_conf.h"
 #include "policy/policy.h"
 
 #define SOURCES_UPSTREAMS_MAX 16
@@ -17,11 +18,12 @@ struct sources {
     struct always always;
     struct sock_addr upstreams[SOURCES_UPSTREAMS_MAX];
     size_t n_upstreams;
+    struct resolv_conf resolv_conf; /* empty when it cannot be read */
     struct why warnings[2]; /* empty text: none */
 };
 
 /* The policy file if it is valid, else OPENSANDBOX_EGRESS_RULES, else deny-all; the always files; the configured
- * upstreams, else those of /etc/resolv.conf. 0, or -errno with `why`. Blocks on the disk. */
+ * upstreams, else those of /etc/resolv.conf, whose search list counts in any case. 0, or -errno with `why`. Blocks on the disk. */
 int sources_read(const struct config *config, struct sources *ret, struct why *why);
 void sources_done(struct sources *sources);
 /* The always files alone. */

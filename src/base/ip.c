@@ -220,7 +220,8 @@ bool sock_addr_equal(const struct sock_addr *a, const struct sock_addr *b)
     if (a->sa.sa_family != b->sa.sa_family || sock_addr_port(a) != sock_addr_port(b))
         return false;
     struct ip_addr left = sock_addr_ip(a), right = sock_addr_ip(b);
-    return ip_equal(&left, &right);
+    bool same_zone = left.family == AF_INET || a->in6.sin6_scope_id == b->in6.sin6_scope_id;
+    return ip_equal(&left, &right) && same_zone;
 }
 
 const char *sock_addr_format(const struct sock_addr *addr, char out[SOCK_ADDR_TEXT_MAX])

@@ -30,9 +30,10 @@ void event_outbound_failed(struct log *log, const struct dns_question *question,
     log_end(log);
 }
 
-void event_denied(struct log *log, const struct dns_question *question, const struct decision *decision)
+void event_denied(struct log *log, enum log_level level, const struct dns_question *question,
+                  const struct decision *decision)
 {
-    if (!log_begin(log, LOG_INFO, LOG_DENIED, "egress denied"))
+    if (!log_begin(log, level, LOG_DENIED, "egress denied"))
         return;
     const char *rule = decision->rule ? decision->rule->text : "default";
     log_name(log, "target.host", question->name, question->name_len);

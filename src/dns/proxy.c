@@ -7,6 +7,7 @@
 #include "dns/loop_probe.h"
 #include "dns/rebinding.h"
 #include "dns/replies.h"
+#include "dns/search_list.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -38,6 +39,8 @@ struct dns_proxy {
     struct policy_layers layers;
     uint32_t generation; /* of the layers */
     struct own_addresses *own;
+    const struct dns_suffix *search;
+    size_t n_search;
     const struct policy *log_skip;
     struct log *log;
     struct replies replies; /* and the UDP listeners */
@@ -56,7 +59,8 @@ static void deny(struct dns_proxy *proxy, const struct client *client, const uin
 {
     replies_empty(&proxy->replies, client, query, question->end, edns, LDNS_RCODE_NXDOMAIN, LDNS_EDE_BLOCKED,
                   "blocked by egress policy");
-    event_denied(proxy->log, question, decision);
+    bool made = search_list_made(&proxy->layers, proxy->search, proxy->n_search, question->name, question->name_len);
+    event_denied(proxy->log, made ? LOG_DEBUG : LOG_INFO, question, decision);
 }
 
 /* Transfers and meta-queries have no place between a stub and a resolver; NULL is a tunnel's favourite. */
@@ -368,6 +372,8 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
     proxy->loop = loop;
     proxy->hooks = *hooks;
     proxy->layers = *layers;
+    proxy->search = settings->search;
+    proxy->n_search = settings->n_search;
     proxy->log_skip = settings->log_skip;
     proxy->log = log;
     struct forwarder_settings forwarding = {

@@ -5,6 +5,7 @@
 #include "base/learned.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "dns/resolv_conf.h"
 #include "policy/policy.h"
 
 #include <stddef.h>
@@ -30,8 +31,10 @@ struct dns_settings {
     size_t n_upstreams;
     const struct ip_addr *unmarked; /* upstream traffic to these carries no mark */
     size_t n_unmarked;
-    uint32_t mark;                 /* SO_MARK of upstream sockets, 0 = none */
-    unsigned timeout_s;            /* for one query over all upstreams */
+    uint32_t mark;                   /* SO_MARK of upstream sockets, 0 = none */
+    unsigned timeout_s;              /* for one query over all upstreams */
+    const struct dns_suffix *search; /* what stub resolvers put behind names */
+    size_t n_search;
     const struct policy *log_skip; /* names not logged on success; may be NULL; see dns_proxy_set_log_skip */
 };
 

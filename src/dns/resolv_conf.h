@@ -1,4 +1,4 @@
-/* The nameservers of a resolv.conf(5), for when no upstream is configured. */
+/* A resolv.conf(5), read as the C library reads it. */
 #ifndef DNS_RESOLV_CONF_H
 #define DNS_RESOLV_CONF_H
 
@@ -7,9 +7,25 @@
 #include <stddef.h>
 
 #define RESOLV_CONF_SERVERS_MAX 10
+#define RESOLV_CONF_SEARCH_MAX 32
 
-/* Collects `nameserver` lines of `text`: non-loopback ones first, then loopback, each once, port 53, at most
- * RESOLV_CONF_SERVERS_MAX. Pure. Returns their number. */
-size_t resolv_conf_nameservers(const char *text, size_t len, struct sock_addr ret[RESOLV_CONF_SERVERS_MAX]);
+/* A domain that stub resolvers put behind names: wire format, lower-case, with the root's octet. */
+struct dns_suffix {
+    uint8_t name[255];
+    uint8_t len;
+};
+
+struct resolv_conf {
+    struct sock_addr servers[RESOLV_CONF_SERVERS_MAX]; /* non-loopback ones first, each once, port 53 */
+    size_t n_servers;
+    struct dns_suffix search[RESOLV_CONF_SEARCH_MAX]; /* without the root, which adds nothing */
+    size_t n_search;
+    unsigned ndots; /* a name with fewer dots is asked with the suffixes first */
+};
+
+/* Reads `text`. Lines that the C library would pass over are passed over; what is too much is left out.
+ * `interface_index` tells the number of the interface that a zone (fe80::1%eth0) names, 0 for none: if_nametoindex. */
+void resolv_conf_parse(const char *text, size_t len, unsigned (*interface_index)(const char *name),
+                       struct resolv_conf *ret);
 
 #endif

@@ -49,9 +49,9 @@ class Resolver:
             self._elsewhere = socket.socket(family_of(address), socket.SOCK_DGRAM)
             self._tcp = socket.socket(family_of(address), socket.SOCK_STREAM)
         self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._udp.bind((address, port))
-        self._elsewhere.bind((address, 0))
-        self._tcp.bind((address, port))
+        for sock, number in (self._udp, port), (self._elsewhere, 0), (self._tcp, port):
+            # with the zone of a link-local address, given as a number
+            sock.bind(socket.getaddrinfo(address, number, flags=socket.AI_NUMERICHOST)[0][4])
         self._tcp.listen(128)
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._serve_udp, self._serve_tcp)]
         for thread in self._threads:

@@ -2,7 +2,6 @@
 #include "dns/loop_probe.h"
 #include "dns/query.h"
 #include "dns/reply.h"
-#include "dns/resolv_conf.h"
 #include "dns/upstream.h"
 
 #include "dns_wire.h"
@@ -206,26 +205,6 @@ START_TEST(loop_probe_is_known_by_its_secret)
 }
 END_TEST
 
-START_TEST(resolv_conf)
-{
-    static const char text[] = "# comment\nnameserver 127.0.0.53\n nameserver 192.0.2.9\nnameserver\t192.0.2.1 # first\r\n"
-                               "search a.test\nnameserver 2001:db8::1\nnameserver 192.0.2.1\nnameserver nonsense\n"
-                               "nameserver192.0.2.7\nnameserver ::1";
-    struct sock_addr servers[RESOLV_CONF_SERVERS_MAX];
-    static const char *const expected[] = {"192.0.2.1:53", "[2001:db8::1]:53", "127.0.0.53:53", "[::1]:53"};
-    ck_assert_uint_eq(resolv_conf_nameservers(text, sizeof(text) - 1, servers), 4);
-    for (int i = 0; i < 4; i++) {
-        char out[SOCK_ADDR_TEXT_MAX];
-        ck_assert_str_eq(sock_addr_format(&servers[i], out), expected[i]);
-    }
-    char many[1024] = "";
-    for (int i = 0; i < 20; i++)
-        snprintf(many + strlen(many), sizeof(many) - strlen(many), "nameserver 192.0.2.%d\n", i);
-    ck_assert_uint_eq(resolv_conf_nameservers(many, strlen(many), servers), RESOLV_CONF_SERVERS_MAX);
-    ck_assert_uint_eq(resolv_conf_nameservers("", 0, servers), 0);
-}
-END_TEST
-
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("query");
@@ -238,7 +217,6 @@ Suite *test_suite(void)
     tcase_add_test(tcase, denials_are_well_formed);
     tcase_add_test(tcase, truncation_leaves_the_question);
     tcase_add_test(tcase, loop_probe_is_known_by_its_secret);
-    tcase_add_test(tcase, resolv_conf);
     suite_add_tcase(suite, tcase);
     return suite;
 }
