@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
+#include "base/watch.h"
 #include "enforcer.h"
 #include "guard.h"
 #include "listen.h"
@@ -37,6 +38,7 @@ struct daemon {
     uint32_t mark;
     struct nft_settings kernel;
     struct enforcer enforcer;
+    struct watch *watch; /* on the always files */
     struct api *api;
     struct loop_source signals;
     /* Read by /healthz: what is not as it should be, if anything. */
@@ -156,7 +158,7 @@ static void signal_ready(struct loop_source *source, uint32_t events)
         return;
     if (info.ssi_signo == SIGHUP) {
         exporter_reopen(daemon->exporter);
-        enforcer_reload_always(&daemon->enforcer);
+        watch_report(daemon->watch);
     } else if (!daemon->drain.heap_at && !daemon->stopping) {
         log_printf(daemon->log, LOG_INFO, "stopping: %s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
         loop_timer_set(daemon->loop, &daemon->drain, loop_now(daemon->loop) + daemon->config->drain_s * NS_PER_S);
@@ -220,6 +222,26 @@ static enum daemon_exit start_loop(struct daemon *daemon, struct why *why)
     daemon->deadline = (struct loop_timer){.fire = deadline_fired, .owner = daemon};
     daemon->keep = (struct loop_timer){.fire = keep_fired, .owner = daemon};
     return EXIT_OK;
+}
+
+static bool always_changed(void *ctx, bool again)
+{
+    struct daemon *daemon = ctx;
+    return enforcer_reload_always(&daemon->enforcer, again);
+}
+
+/* Before the files are read, so that no change of them is missed. */
+static enum daemon_exit start_watch(struct daemon *daemon, struct why *why)
+{
+    struct watch_settings settings = {
+        .folder = daemon->config->rules_dir,
+        .names = always_files,
+        .n_names = ALWAYS_FILES,
+        .changed = always_changed,
+        .ctx = daemon,
+    };
+    int error = watch_new(daemon->loop, &settings, &daemon->watch);
+    return error ? failed(EXIT_UNAVAILABLE, why, error, "cannot start") : EXIT_OK;
 }
 
 static enum daemon_exit start_exporter(struct daemon *daemon, struct why *why)
@@ -334,6 +356,10 @@ static void log_start(struct daemon *daemon)
     for (size_t i = 0; i < 2; i++)
         if (daemon->sources.warnings[i].text[0])
             log_printf(daemon->log, LOG_WARN, "%s", daemon->sources.warnings[i].text);
+    if (watch_is_blind(daemon->watch))
+        log_printf(daemon->log, LOG_WARN,
+                   "OPENSANDBOX_EGRESS_RULES_DIR=\"%s\": inotify cannot watch it; it is looked at every second instead",
+                   daemon->config->rules_dir);
     struct why why;
     if (guard_network_namespace(config_allows_host_network(), &why) != GUARD_OK)
         log_printf(daemon->log, LOG_WARN, "%s", why.text);
@@ -345,12 +371,15 @@ static void log_start(struct daemon *daemon)
 
 static enum daemon_exit start(struct daemon *daemon, struct why *why)
 {
-    if (sources_read(daemon->config, &daemon->sources, why))
-        return EXIT_CONFIG;
-    daemon->enforcer =
-        (struct enforcer){.config = daemon->config, .policy = daemon->sources.policy, .always = daemon->sources.always};
     enum daemon_exit code = start_loop(daemon, why);
-    daemon->enforcer.log = daemon->log;
+    if (code == EXIT_OK)
+        code = start_watch(daemon, why);
+    if (code == EXIT_OK && sources_read(daemon->config, &daemon->sources, why))
+        code = EXIT_CONFIG;
+    daemon->enforcer = (struct enforcer){.config = daemon->config,
+                                         .log = daemon->log,
+                                         .policy = daemon->sources.policy,
+                                         .always = daemon->sources.always};
     if (code == EXIT_OK)
         code = start_exporter(daemon, why);
     if (code == EXIT_OK && listeners_open(daemon->config, &daemon->listeners, why))
@@ -375,6 +404,7 @@ static bool release(struct daemon *daemon)
     free(daemon->attributes);
     log_free(daemon->api_log);
     log_free(daemon->log);
+    watch_free(daemon->watch);
     mailbox_free(daemon->mailbox);
     cleanup_close(&daemon->signals.fd);
     loop_free(daemon->loop);

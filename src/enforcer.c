@@ -4,6 +4,7 @@
 #include "policy/policy_json.h"
 #include "policy/policy_log.h"
 
+#include <errno.h>
 #include <string.h>
 
 static struct policy_layers layers_of(struct policy *policy, const struct always *always)
@@ -123,8 +124,11 @@ static void log_always_updated(struct enforcer *enforcer)
     rule_list_free(list);
 }
 
-static void log_update_failed(struct enforcer *enforcer, const struct why *why)
+static void reload_failed(struct enforcer *enforcer, bool again, const struct why *why)
 {
+    if (again)
+        return;
+    enforcer->reload_failures++;
     if (!log_begin(enforcer->log, LOG_ERROR, LOG_UPDATE_FAILED, "egress policy update failed"))
         return;
     log_str(enforcer->log, "error", why->text, strlen(why->text));
@@ -132,24 +136,26 @@ static void log_update_failed(struct enforcer *enforcer, const struct why *why)
     log_end(enforcer->log);
 }
 
-void enforcer_reload_always(struct enforcer *enforcer)
+bool enforcer_reload_always(struct enforcer *enforcer, bool again)
 {
     struct always always;
-    struct why why;
-    if (always_read(enforcer->config, &always, &why)) {
-        log_update_failed(enforcer, &why);
-        return;
+    struct why why = {"out of memory"};
+    int error = always_read(enforcer->config, &always, &why);
+    if (error) {
+        reload_failed(enforcer, again, &why);
+        return error == -EINVAL;
     }
     struct policy_layers layers = layers_of(enforcer->policy, &always);
     if (enforce(enforcer, &layers, &why)) {
         always_done(&always);
-        log_update_failed(enforcer, &why);
-        return;
+        reload_failed(enforcer, again, &why);
+        return false;
     }
     dns_proxy_set_log_skip(enforcer->proxy, always.log_skip);
     always_done(&enforcer->always);
     enforcer->always = always;
     log_always_updated(enforcer);
+    return true;
 }
 
 void enforcer_done(struct enforcer *enforcer)

@@ -16,6 +16,7 @@ struct enforcer {
     struct dns_proxy *proxy;
     struct policy *policy; /* a reference */
     struct always always;
+    uint64_t reload_failures; /* versions of the always files that could not be used */
 };
 
 struct policy_layers enforcer_layers(const struct enforcer *enforcer);
@@ -23,9 +24,10 @@ struct policy_layers enforcer_layers(const struct enforcer *enforcer);
 int enforcer_install(struct enforcer *enforcer, struct why *why);
 /* Enforces `next` (a reference is taken) in one turn of the loop. On failure the old policy is in force everywhere. */
 int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *why);
-/* Rereads the always files; a bad new version leaves the last good rules in force. Logs what came of it. Blocks on the
- * disk. */
-void enforcer_reload_always(struct enforcer *enforcer);
+/* Rereads the always files; a bad new version leaves the last good rules in force. Logs and counts what came of it,
+ * unless `again`: the same version failed before. True when this version need not be read again: its rules are in force,
+ * or their text is at fault. Blocks on the disk. */
+bool enforcer_reload_always(struct enforcer *enforcer, bool again);
 /* Puts the kernel's table in place anew when somebody else changed nftables, and logs it. False when it may not be in
  * place; `why` says why then. To be called every second. */
 bool enforcer_keep(struct enforcer *enforcer, struct why *why);

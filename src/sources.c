@@ -13,6 +13,11 @@
 #define RESOLV_CONF_MAX (1u << 20)
 #define RESOLV_CONF "/etc/resolv.conf"
 
+enum { DENY_FILE, ALLOW_FILE, LOG_SKIP_FILE };
+
+const char *const always_files[ALWAYS_FILES] = {
+    [DENY_FILE] = "deny.always", [ALLOW_FILE] = "allow.always", [LOG_SKIP_FILE] = "log_skip.always"};
+
 void always_done(struct always *always)
 {
     policy_unref(always->deny);
@@ -25,11 +30,12 @@ int always_read(const struct config *config, struct always *ret, struct why *why
 {
     struct always always = {0};
     why_set(why, 0, "out of memory"); /* the one failure that says nothing of its own */
-    int error = rule_file_load(config->rules_dir, "deny.always", ACTION_DENY, false, &always.deny, why);
+    const char *dir = config->rules_dir;
+    int error = rule_file_load(dir, always_files[DENY_FILE], ACTION_DENY, false, &always.deny, why);
     if (!error)
-        error = rule_file_load(config->rules_dir, "allow.always", ACTION_ALLOW, false, &always.allow, why);
+        error = rule_file_load(dir, always_files[ALLOW_FILE], ACTION_ALLOW, false, &always.allow, why);
     if (!error)
-        error = rule_file_load(config->rules_dir, "log_skip.always", ACTION_ALLOW, true, &always.log_skip, why);
+        error = rule_file_load(dir, always_files[LOG_SKIP_FILE], ACTION_ALLOW, true, &always.log_skip, why);
     if (error) {
         always_done(&always);
         return error;

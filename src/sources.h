@@ -8,6 +8,9 @@
 
 #define SOURCES_UPSTREAMS_MAX 16
 
+#define ALWAYS_FILES 3
+extern const char *const always_files[ALWAYS_FILES]; /* their names in OPENSANDBOX_EGRESS_RULES_DIR */
+
 /* The always files. Members are NULL where there is no file. */
 struct always {
     struct policy *deny, *allow, *log_skip;
@@ -26,7 +29,7 @@ struct sources {
  * upstreams, else those of /etc/resolv.conf, whose search list counts in any case. 0, or -errno with `why`. Blocks on the disk. */
 int sources_read(const struct config *config, struct sources *ret, struct why *why);
 void sources_done(struct sources *sources);
-/* The always files alone. */
+/* The always files alone. -EINVAL when the content of one is at fault. */
 int always_read(const struct config *config, struct always *ret, struct why *why);
 void always_done(struct always *always);
 
