@@ -66,6 +66,11 @@ static void deliver_change(struct mail *mail, void *ctx)
 {
     struct policy_change *change = (struct policy_change *)mail; /* its first member */
     struct daemon *daemon = ctx;
+    if (change->dry_run) {
+        change->error = enforcer_preview(&daemon->enforcer, change->next, &change->revoked, &change->n_revoked);
+        change->answered(change);
+        return;
+    }
     change->error = enforcer_change(&daemon->enforcer, change->next, &change->why);
     /* A refused change leaves the old policy whole; a refused way back leaves a policy that nobody was promised. */
     if (!change->error || change->back)

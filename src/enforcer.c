@@ -1,6 +1,5 @@
 #include "enforcer.h"
 
-#include "base/buf.h"
 #include "policy/policy_json.h"
 #include "policy/policy_log.h"
 
@@ -64,6 +63,39 @@ int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *
     policy_unref(enforcer->policy);
     enforcer->policy = policy_ref(next);
     return 0;
+}
+
+struct preview {
+    struct policy_layers layers;
+    struct buf *json;
+    size_t n;
+};
+
+static bool allowed_in_preview(void *ctx, const uint8_t *name, size_t len)
+{
+    const struct preview *preview = ctx;
+    return policy_decide(&preview->layers, name, len).action == ACTION_ALLOW;
+}
+
+static void put_revoked(void *ctx, const struct lease_info *lease)
+{
+    struct preview *preview = ctx;
+    if (preview->n++ >= ENFORCER_PREVIEW_MAX)
+        return;
+    if (preview->n > 1)
+        buf_putc(preview->json, ',');
+    lease_info_to_json(lease, preview->json);
+}
+
+int enforcer_preview(struct enforcer *enforcer, struct policy *next, struct buf *ret_revoked, size_t *ret_n)
+{
+    struct preview preview = {.layers = layers_of(next, &enforcer->always), .json = ret_revoked};
+    struct nft_policy rules = for_kernel(&preview.layers);
+    buf_putc(ret_revoked, '[');
+    nft_preview(enforcer->nft, &rules, allowed_in_preview, put_revoked, &preview);
+    buf_putc(ret_revoked, ']');
+    *ret_n = preview.n;
+    return ret_revoked->failed ? -ENOMEM : 0;
 }
 
 bool enforcer_keep(struct enforcer *enforcer, struct why *why)

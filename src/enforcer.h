@@ -3,10 +3,13 @@
 #ifndef ENFORCER_H
 #define ENFORCER_H
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "dns/proxy.h"
 #include "nft/nft.h"
 #include "sources.h"
+
+#define ENFORCER_PREVIEW_MAX 1000
 
 /* Filled by the daemon; all but `policy` and `always` are borrowed. */
 struct enforcer {
@@ -24,6 +27,9 @@ struct policy_layers enforcer_layers(const struct enforcer *enforcer);
 int enforcer_install(struct enforcer *enforcer, struct why *why);
 /* Enforces `next` (a reference is taken) in one turn of the loop. On failure the old policy is in force everywhere. */
 int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *why);
+/* What enforcing `next` would take away: `ret_revoked` gets a JSON array of learned addresses (base/learned.h), at most
+ * the first ENFORCER_PREVIEW_MAX of all `*ret_n`. Changes nothing. 0 or -ENOMEM. */
+int enforcer_preview(struct enforcer *enforcer, struct policy *next, struct buf *ret_revoked, size_t *ret_n);
 /* Rereads the always files; a bad new version leaves the last good rules in force. Logs and counts what came of it,
  * unless `again`: the same version failed before. True when this version need not be read again: its rules are in force,
  * or their text is at fault. Blocks on the disk. */

@@ -4,6 +4,7 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "policy/policy.h"
@@ -11,13 +12,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A letter to the loop: enforce `next`. */
+/* A letter to the loop: enforce `next`, or say what enforcing it would take away. */
 struct policy_change {
     struct mail mail;
     struct policy *next; /* the sender keeps its reference until answered; the loop takes its own */
     bool back;           /* `next` is the policy before: the file of the new one could not be put in place */
+    bool dry_run;        /* change nothing; fill `revoked` */
     int error;           /* the verdict: 0, or -errno with `why`, and then the old policy is still in force */
     struct why why;
+    struct buf revoked; /* dry run: learned addresses, as a JSON array (base/learned.h); the API's to release */
+    size_t n_revoked;   /* in all, when these are not all */
     void (*answered)(struct policy_change *change); /* for the loop to call; the change is the API's again then */
 };
 

@@ -1,5 +1,6 @@
 #include "api/change.h"
 
+#include "api/dry_run.h"
 #include "api/policy_api.h"
 #include "api/server.h"
 #include "base/cleanup.h"
@@ -15,6 +16,8 @@
 bool change_refuse(struct api *api, struct request *request, unsigned status, const char *line)
 {
     request_answer_line(request, status, line);
+    if (request->dry_run)
+        return false;
     if (log_begin(api->log, status >= 500 ? LOG_ERROR : LOG_WARN, LOG_UPDATE_FAILED, "egress policy update failed")) {
         log_str(api->log, "error", line, strlen(line));
         log_end(api->log);
@@ -52,7 +55,10 @@ static void on_verdict(struct mail *mail, void *ctx);
 static void post(struct change *change, struct policy *policy)
 {
     struct api *api = change->api;
-    change->letter = (struct policy_change){.next = policy, .back = change->reverting, .answered = on_answered};
+    change->letter = (struct policy_change){.next = policy,
+                                            .back = change->reverting,
+                                            .dry_run = change->request->dry_run,
+                                            .answered = on_answered};
     change->verdict = (struct mail){.deliver = on_verdict};
     api->changes.busy = true;
     api->hooks.change(api->hooks.ctx, &change->letter);
@@ -88,6 +94,7 @@ static void release(struct change *change)
     policy_unref(change->next);
     file_replacement_abort(change->file);
     buf_done(&change->rules);
+    buf_done(&change->letter.revoked);
     change->api->changes.busy = false;
     server_resume(request);
 }
@@ -104,7 +111,7 @@ static void advance(struct api *api)
         *change = (struct change){.api = api, .request = request};
         if (!precondition_holds(api, request))
             request_answer_line(request, MHD_HTTP_PRECONDITION_FAILED, "the policy is not the one named by If-Match");
-        else if (request->make(api, request, change) && write_aside(change)) {
+        else if (request->make(api, request, change) && (request->dry_run || write_aside(change))) {
             post(change, change->next);
             return;
         }
@@ -116,6 +123,10 @@ static void advance(struct api *api)
 static bool conclude(struct change *change)
 {
     struct api *api = change->api;
+    if (change->request->dry_run) {
+        dry_run_answer(change);
+        return false;
+    }
     if (change->reverting) {
         char reason[2 * WHY_MAX + 64];
         snprintf(reason, sizeof(reason), "%s%s%s", change->why_back.text,

@@ -1,6 +1,7 @@
 #include "api/policy_api.h"
 
 #include "api/change.h"
+#include "api/dry_run.h"
 #include "api/server.h"
 #include "base/cleanup.h"
 #include "policy/policy_json.h"
@@ -115,7 +116,7 @@ static bool make_delete(struct api *api, struct request *request, struct change 
     if (policy_remove(api->current.policy, targets, &ret->next, &removed))
         return refuse_memory(api, request);
     ret->n_rules = rule_list_count(removed);
-    if (!ret->n_rules) {
+    if (!ret->n_rules && !request->dry_run) {
         policy_api_answer(api, request, "no matching targets found", true);
         return false;
     }
@@ -126,6 +127,8 @@ static bool make_delete(struct api *api, struct request *request, struct change 
 /* What no change can be made of is refused before it takes a place in the queue. */
 static void submit(struct api *api, struct request *request, bool may_be_blank, change_maker *make)
 {
+    if (!dry_run_wanted(request))
+        return;
     if (request->body_fault == BODY_TOO_LARGE)
         change_refuse(api, request, MHD_HTTP_CONTENT_TOO_LARGE, "request body exceeds 1048576 bytes");
     else if (request->body_fault == BODY_NO_ROOM)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 int request_new(struct api *api, struct MHD_Connection *connection, const char *method, struct request **ret)
 {
@@ -29,6 +30,17 @@ void request_free(struct request *request)
 const char *request_header(const struct request *request, const char *name)
 {
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+bool request_argument(const struct request *request, const char *name, const char **ret)
+{
+    const char *value = NULL;
+    size_t len;
+    if (MHD_lookup_connection_value_n(request->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value, &len) !=
+        MHD_YES)
+        return false;
+    *ret = value ? value : "";
+    return true;
 }
 
 void request_answer(struct request *request, unsigned status, const char *content_type, struct buf *take_body)

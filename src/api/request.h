@@ -48,6 +48,7 @@ struct request {
     bool suspended;
     /* Policy changes (change.h). */
     change_maker *make;
+    bool dry_run;
     struct request *next_waiting;
 };
 
@@ -56,6 +57,9 @@ void request_free(struct request *request);
 
 /* The value of a request header, or NULL. */
 const char *request_header(const struct request *request, const char *name);
+
+/* Whether the query of the address has this argument, in any case; a missing value is "". */
+bool request_argument(const struct request *request, const char *name, const char **ret);
 
 /* The answer; exactly one of these per request. It is sent when the handler returns or the request is resumed. When
  * memory runs out the connection is closed without one. */

@@ -4,6 +4,7 @@
 #include "base/loop.h"
 #include "nft/changes.h"
 #include "nft/conn.h"
+#include "nft/inspect.h"
 #include "nft/plan.h"
 #include "nft/revoke.h"
 
@@ -192,6 +193,13 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
     if (!error)
         nft->policy = copy;
     return error;
+}
+
+void nft_preview(struct nft *nft, const struct nft_policy *policy,
+                 bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len),
+                 void (*report)(void *ctx, const struct lease_info *lease), void *ctx)
+{
+    inspect_revocation(nft->changes, &nft->policy, policy, still_allowed, report, ctx, clock_monotonic_ns());
 }
 
 uint32_t nft_lease_seconds(uint32_t ttl)

@@ -48,6 +48,11 @@ int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
  * nothing. */
 int nft_apply(struct nft *nft, const struct nft_policy *policy,
               bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why);
+/* Reports every learned address that is let through now and would not be after nft_apply() with the same arguments;
+ * changes nothing. `ctx` is for both functions. */
+void nft_preview(struct nft *nft, const struct nft_policy *policy,
+                 bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len),
+                 void (*report)(void *ctx, const struct lease_info *lease), void *ctx);
 /* Lets these addresses through for their lease, prolonging those already known: `now_ns` is CLOCK_MONOTONIC, at most a
  * second old. All or none: 0 or -errno; -ENOSPC when these alone are more than max_addresses. When they do not fit
  * beside those known, the ones that end first make room. In dns mode it does nothing. */

@@ -76,6 +76,16 @@ int policy_patch(const struct policy *base, const struct rule_list *patch, struc
 int policy_remove(const struct policy *base, const struct rule_list *targets, struct policy **ret,
                   struct rule_list **ret_removed);
 
+/* Rules count as the same when they have one action and equal targets; of several that are the same each counts. */
+struct policy_diff {
+    struct rule_list *added, *removed; /* in the order of their policies */
+    bool reordered;                    /* the rules in both have another order */
+};
+
+/* What becomes of the rules when `to` takes the place of `from`. 0 or -ENOMEM. */
+int policy_diff(const struct policy *from, const struct policy *to, struct policy_diff *ret);
+void policy_diff_done(struct policy_diff *diff);
+
 /* --- several policies over one another --- */
 
 enum layer { LAYER_DENY_ALWAYS, LAYER_ALLOW_ALWAYS, LAYER_POLICY };

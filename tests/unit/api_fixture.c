@@ -34,6 +34,12 @@ static void on_change(struct mail *mail, void *ctx)
     struct fixture *f = ctx;
     struct policy_change *change = (struct policy_change *)mail;
     ck_assert_ptr_null(f->held);
+    if (change->dry_run) {
+        buf_puts(&change->revoked, FIXTURE_REVOKED);
+        change->n_revoked = 1;
+        change->answered(change);
+        return;
+    }
     f->n_changes++;
     if (f->hold)
         f->held = change;

@@ -17,6 +17,9 @@
 #define ALLOW(target) "{\"action\":\"allow\",\"target\":\"" target "\"}"
 #define DENY(target) "{\"action\":\"deny\",\"target\":\"" target "\"}"
 
+/* What the fake kernel says a dry run would take away. */
+#define FIXTURE_REVOKED "[{\"address\":\"192.0.2.1\"}]"
+
 struct fixture {
     struct api *api;
     struct log *log;
@@ -31,7 +34,7 @@ struct fixture {
     atomic_bool hold, healthy;
     atomic_int error; /* the next verdict but `fail_after` ones */
     atomic_uint fail_after;
-    atomic_uint n_changes; /* that arrived */
+    atomic_uint n_changes; /* that arrived, dry runs not counted */
 };
 
 struct answer {

@@ -1,0 +1,55 @@
+#include "nft/inspect.h"
+
+#include "base/ip_ranges.h"
+#include "base/loop.h"
+
+static void fill(const struct lease *lease, enum lease_state state, uint64_t now_ns, struct lease_info *ret)
+{
+    ret->addr = lease->addr;
+    ret->state = state;
+    ret->seconds_left = (uint32_t)((lease->expires_ns - now_ns) / NS_PER_S);
+    names_text(&lease->names, ret->names, sizeof(ret->names));
+}
+
+/* What rules for addresses say. */
+enum verdict { NO_RULE, REFUSED, PASSES };
+
+static enum verdict by_address(const struct nft_policy *policy, const struct ip_addr *addr)
+{
+    if (ip_ranges_contain(&policy->always_deny, addr))
+        return REFUSED;
+    if (ip_ranges_contain(&policy->always_allow, addr))
+        return PASSES;
+    if (ip_ranges_contain(&policy->deny, addr))
+        return REFUSED;
+    return ip_ranges_contain(&policy->allow, addr) ? PASSES : NO_RULE;
+}
+
+/* As revoke_denied() sees it: names are denied, and no other carries the address. */
+static bool loses_its_names(struct lease *lease, names_allowed *allowed, void *ctx, uint64_t now_ns)
+{
+    bool any_denied;
+    uint64_t until = names_mark_denied(&lease->names, now_ns, allowed, ctx, &any_denied);
+    names_unmark(&lease->names);
+    return any_denied && !until;
+}
+
+void inspect_revocation(const struct changes *changes, const struct nft_policy *old, const struct nft_policy *new,
+                        names_allowed *allowed, void (*report)(void *ctx, const struct lease_info *lease), void *ctx,
+                        uint64_t now_ns)
+{
+    static const enum timed_set learned[] = {ALLOW_V4, ALLOW_V6};
+    for (size_t s = 0; s < 2; s++) {
+        size_t cursor = 0;
+        for (struct lease *lease; (lease = leases_next(changes_leases(changes, learned[s]), &cursor));) {
+            if (lease->expires_ns <= now_ns || by_address(old, &lease->addr) == REFUSED)
+                continue;
+            enum verdict verdict = by_address(new, &lease->addr);
+            if (verdict == REFUSED || (verdict == NO_RULE && loses_its_names(lease, allowed, ctx, now_ns))) {
+                struct lease_info info;
+                fill(lease, LEASE_LEARNED, now_ns, &info);
+                report(ctx, &info);
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+/* Questions about learned addresses that change nothing. */
+#ifndef NFT_INSPECT_H
+#define NFT_INSPECT_H
+
+#include "nft/changes.h"
+#include "nft/nft.h"
+
+/* Reports every learned address that `old` lets through and `new` would not. */
+void inspect_revocation(const struct changes *changes, const struct nft_policy *old, const struct nft_policy *new,
+                        names_allowed *allowed, void (*report)(void *ctx, const struct lease_info *lease), void *ctx,
+                        uint64_t now_ns);
+
+#endif
