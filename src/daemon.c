@@ -376,10 +376,14 @@ static void log_start(struct daemon *daemon)
 
 static enum daemon_exit start(struct daemon *daemon, struct why *why)
 {
+    struct kept_upstreams kept;
+    int error = nft_recall_upstreams(kept.list, SOURCES_UPSTREAMS_MAX, &kept.n, why);
+    if (error)
+        return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
     enum daemon_exit code = start_loop(daemon, why);
     if (code == EXIT_OK)
         code = start_watch(daemon, why);
-    if (code == EXIT_OK && sources_read(daemon->config, &daemon->sources, why))
+    if (code == EXIT_OK && sources_read(daemon->config, &kept, &daemon->sources, why))
         code = EXIT_CONFIG;
     daemon->enforcer = (struct enforcer){.config = daemon->config,
                                          .log = daemon->log,

@@ -32,16 +32,17 @@ static struct nft_policy for_kernel(const struct policy_layers *layers)
     };
 }
 
+static bool still_allowed(void *ctx, const uint8_t *name, size_t len)
+{
+    return policy_decide(ctx, name, len).action == ACTION_ALLOW;
+}
+
 int enforcer_install(struct enforcer *enforcer, struct why *why)
 {
     struct policy_layers layers = enforcer_layers(enforcer);
     struct nft_policy rules = for_kernel(&layers);
-    return nft_install(enforcer->nft, &rules, why);
-}
-
-static bool still_allowed(void *ctx, const uint8_t *name, size_t len)
-{
-    return policy_decide(ctx, name, len).action == ACTION_ALLOW;
+    int error = nft_restore(enforcer->nft, &rules, still_allowed, &layers, why);
+    return error ? error : nft_install(enforcer->nft, &rules, why);
 }
 
 /* Kernel and proxy get the new layers together. On failure both hold the old ones. */

@@ -23,7 +23,7 @@ struct enforcer {
 };
 
 struct policy_layers enforcer_layers(const struct enforcer *enforcer);
-/* Puts the kernel's table in place, at start. */
+/* Puts the kernel's table in place, at start, with the addresses that an earlier process learned. */
 int enforcer_install(struct enforcer *enforcer, struct why *why);
 /* Enforces `next` (a reference is taken) in one turn of the loop. On failure the old policy is in force everywhere. */
 int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *why);

@@ -80,10 +80,11 @@ static int check(void)
 {
     struct config *config;
     struct sources sources;
+    const struct kept_upstreams nothing_kept = {.n = 0};
     struct why why;
     if (config_from_env(&config, &why))
         return complain(EXIT_CONFIG, &why);
-    if (check_outputs(config, &why) || sources_read(config, &sources, &why)) {
+    if (check_outputs(config, &why) || sources_read(config, &nothing_kept, &sources, &why)) {
         config_free(config);
         return complain(EXIT_CONFIG, &why);
     }

@@ -89,20 +89,43 @@ static int read_resolv_conf(struct resolv_conf *ret)
     return error;
 }
 
-static int read_upstreams(const struct config *config, struct sources *sources, struct why *why)
+static void take_resolv_conf(struct sources *sources, int error)
+{
+    sources->n_upstreams = sources->resolv_conf.n_servers;
+    memcpy(sources->upstreams, sources->resolv_conf.servers, sources->n_upstreams * sizeof(*sources->upstreams));
+    if (sources->n_upstreams)
+        return;
+    why_set(&sources->warnings[1], 0, RESOLV_CONF " names no nameserver (%s); using 8.8.8.8:53",
+            error ? strerrordesc_np(-error) : "no usable line");
+    sock_addr_parse("8.8.8.8:53", 53, &sources->upstreams[0]);
+    sources->n_upstreams = 1;
+}
+
+/* The application may have written the file since the first start, so it is only looked at to warn. */
+static void keep_upstreams(struct sources *sources, const struct kept_upstreams *kept)
+{
+    bool same = sources->n_upstreams == kept->n;
+    for (size_t i = 0; same && i < kept->n; i++)
+        same = sock_addr_equal(&sources->upstreams[i], &kept->list[i]);
+    sources->warnings[1].text[0] = '\0';
+    if (!same)
+        why_set(&sources->warnings[1], 0,
+                RESOLV_CONF " names other nameservers than at the first start; those of the first start stay in use");
+    memcpy(sources->upstreams, kept->list, kept->n * sizeof(*kept->list));
+    sources->n_upstreams = kept->n;
+}
+
+static int read_upstreams(const struct config *config, const struct kept_upstreams *kept, struct sources *sources,
+                          struct why *why)
 {
     int error = read_resolv_conf(&sources->resolv_conf);
     if (config->n_upstreams) {
         memcpy(sources->upstreams, config->upstreams, config->n_upstreams * sizeof(*config->upstreams));
         sources->n_upstreams = config->n_upstreams;
-    } else if (sources->resolv_conf.n_servers) {
-        sources->n_upstreams = sources->resolv_conf.n_servers;
-        memcpy(sources->upstreams, sources->resolv_conf.servers, sources->n_upstreams * sizeof(*sources->upstreams));
     } else {
-        why_set(&sources->warnings[1], 0, RESOLV_CONF " names no nameserver (%s); using 8.8.8.8:53",
-                error ? strerrordesc_np(-error) : "no usable line");
-        sock_addr_parse("8.8.8.8:53", 53, &sources->upstreams[0]);
-        sources->n_upstreams = 1;
+        take_resolv_conf(sources, error);
+        if (kept->n)
+            keep_upstreams(sources, kept);
     }
     for (size_t i = 0; i < sources->n_upstreams; i++) {
         struct ip_addr ip = sock_addr_ip(&sources->upstreams[i]), v4, v6;
@@ -117,7 +140,7 @@ static int read_upstreams(const struct config *config, struct sources *sources, 
     return 0;
 }
 
-int sources_read(const struct config *config, struct sources *ret, struct why *why)
+int sources_read(const struct config *config, const struct kept_upstreams *kept, struct sources *ret, struct why *why)
 {
     struct sources sources = {0};
     why_set(why, 0, "out of memory"); /* as above */
@@ -125,7 +148,7 @@ int sources_read(const struct config *config, struct sources *ret, struct why *w
     if (!error)
         error = always_read(config, &sources.always, why);
     if (!error)
-        error = read_upstreams(config, &sources, why);
+        error = read_upstreams(config, kept, &sources, why);
     if (error) {
         sources_done(&sources);
         return error;

@@ -25,9 +25,16 @@ struct sources {
     struct why warnings[2]; /* empty text: none */
 };
 
+/* What an earlier start used, for a start that may not believe /etc/resolv.conf any more. */
+struct kept_upstreams {
+    struct sock_addr list[SOURCES_UPSTREAMS_MAX];
+    size_t n;
+};
+
 /* The policy file if it is valid, else OPENSANDBOX_EGRESS_RULES, else deny-all; the always files; the configured
- * upstreams, else those of /etc/resolv.conf, whose search list counts in any case. 0, or -errno with `why`. Blocks on the disk. */
-int sources_read(const struct config *config, struct sources *ret, struct why *why);
+ * upstreams, else those kept, if any, else those of /etc/resolv.conf, whose search list counts in any case. 0, or
+ * -errno with `why`. Blocks on the disk. */
+int sources_read(const struct config *config, const struct kept_upstreams *kept, struct sources *ret, struct why *why);
 void sources_done(struct sources *sources);
 /* The always files alone. -EINVAL when the content of one is at fault. */
 int always_read(const struct config *config, struct always *ret, struct why *why);

@@ -60,6 +60,21 @@ void changes_free(struct changes *changes)
     free(changes);
 }
 
+const char *timed_set_name(enum timed_set set)
+{
+    return set_names[set];
+}
+
+uint64_t timed_set_longest_ns(enum timed_set set)
+{
+    return (set == ALLOW_V4 || set == ALLOW_V6 ? LEASE_MAX_S : REVOKED_S) * NS_PER_S;
+}
+
+uint32_t changes_max(const struct changes *changes)
+{
+    return changes->max;
+}
+
 struct leases *changes_leases(const struct changes *changes, enum timed_set set)
 {
     return changes->sets[set];

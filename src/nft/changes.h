@@ -7,6 +7,10 @@
 #include "nft/batch.h"
 #include "nft/leases.h"
 
+#define LEASE_MAX_S 360
+/* Longer than what keeps a silent TCP connection alive in most programs; every packet on it meets a reset. */
+#define REVOKED_S 600
+
 enum timed_set { ALLOW_V4, ALLOW_V6, REVOKED_V4, REVOKED_V6, N_TIMED_SETS };
 
 struct changes;
@@ -14,6 +18,10 @@ struct changes;
 /* `max`: leases per set. */
 int changes_new(uint32_t max, uint64_t seed, struct changes **ret);
 void changes_free(struct changes *changes);
+const char *timed_set_name(enum timed_set set);
+/* The longest that an address is in this set unless it is put there anew. */
+uint64_t timed_set_longest_ns(enum timed_set set);
+uint32_t changes_max(const struct changes *changes);
 struct leases *changes_leases(const struct changes *changes, enum timed_set set);
 /* Leases that made room for others so far. */
 uint64_t changes_evicted(const struct changes *changes);

@@ -193,3 +193,58 @@ int conn_others_changed(struct conn *conn, bool *ret, struct why *why)
         *ret = conn->generation != before;
     return error;
 }
+
+/* What conn_ask() waits for and has seen. */
+struct inquiry {
+    uint32_t first, last; /* sequence numbers */
+    int (*take)(void *ctx, const struct nlmsghdr *answer);
+    void *ctx;
+    uint16_t generation; /* the low half, as answers bear it */
+    bool any, ended;
+    int error;
+};
+
+static void read_reply(struct inquiry *inquiry, const struct nlmsghdr *nlh)
+{
+    int error = 0;
+    if (nlh->nlmsg_type == NLMSG_ERROR || nlh->nlmsg_type == NLMSG_DONE) {
+        inquiry->ended = nlh->nlmsg_seq == inquiry->last;
+        if (nlh->nlmsg_len >= NLMSG_LENGTH(sizeof(int)))
+            error = *(const int *)mnl_nlmsg_get_payload(nlh); /* the first member of nlmsgerr */
+    } else if (nlh->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nfgenmsg))) {
+        uint16_t generation = ((const struct nfgenmsg *)mnl_nlmsg_get_payload(nlh))->res_id;
+        if ((inquiry->any && generation != inquiry->generation) || nlh->nlmsg_flags & NLM_F_DUMP_INTR)
+            error = -EINTR;
+        else
+            error = inquiry->take(inquiry->ctx, nlh);
+        inquiry->generation = generation;
+        inquiry->any = true;
+    }
+    if (!inquiry->error)
+        inquiry->error = error;
+}
+
+int conn_ask(struct conn *conn, void *questions, size_t len, int (*take)(void *ctx, const struct nlmsghdr *answer),
+             void *ctx, struct why *why)
+{
+    struct inquiry inquiry = {.first = conn->seq + 1, .take = take, .ctx = ctx};
+    int left = (int)len;
+    for (struct nlmsghdr *nlh = questions; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
+        nlh->nlmsg_seq = ++conn->seq;
+    inquiry.last = conn->seq;
+    if (mnl_socket_sendto(conn->socket, questions, len) < 0)
+        return why_set(why, -errno, "cannot ask nf_tables: %s", strerror(errno));
+    while (!inquiry.ended) {
+        ssize_t n = mnl_socket_recvfrom(conn->socket, conn->answer, sizeof(conn->answer));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) /* the kernel answers while it is asked: nothing more will come */
+            return why_set(why, -errno, "no answer from nf_tables: %s", strerror(errno));
+        int rest = (int)n;
+        for (const struct nlmsghdr *nlh = (const struct nlmsghdr *)conn->answer; mnl_nlmsg_ok(nlh, rest);
+             nlh = mnl_nlmsg_next(nlh, &rest))
+            if (nlh->nlmsg_seq - inquiry.first <= inquiry.last - inquiry.first)
+                read_reply(&inquiry, nlh);
+    }
+    return inquiry.error ? why_set(why, inquiry.error, "nf_tables: %s", strerror(-inquiry.error)) : 0;
+}

@@ -18,6 +18,12 @@ int conn_commit(struct conn *conn, struct batch *batch, struct why *why);
 /* Whether the rule set was changed, in whatever table, by anyone but this socket since the last call or transaction. */
 int conn_others_changed(struct conn *conn, bool *ret, struct why *why);
 
+/* Sends `len` bytes of questions, messages that are in no transaction, the last of which asks for an end (NLM_F_ACK or
+ * NLM_F_DUMP), and hands every answer that is no error to `take`. 0; what `take` returned when that is not 0; the first
+ * error of the kernel, after all answers; -EINTR when the rule set changed between two answers. */
+int conn_ask(struct conn *conn, void *questions, size_t len, int (*take)(void *ctx, const struct nlmsghdr *answer),
+             void *ctx, struct why *why);
+
 DEFINE_CLEANUP(struct conn, conn_cleanup, conn_free);
 #define _cleanup_conn_ _cleanup_(conn_cleanup)
 

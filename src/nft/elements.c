@@ -1,5 +1,7 @@
 #include "nft/elements.h"
 
+#include "base/wire.h"
+
 #include <arpa/inet.h>
 #include <endian.h>
 #include <linux/netfilter/nf_tables.h>
@@ -10,11 +12,13 @@
 
 _Static_assert(MESSAGE_FULL + 1024 < BATCH_MESSAGE_MAX, "an element fits into a message that is not full");
 
-/* Type 0 of the userdata of elements is nft's comment (libnftnl, udata.h: NFTNL_UDATA_SET_ELEM_COMMENT). */
+/* nft's comment in the userdata of elements (libnftnl, udata.h: NFTNL_UDATA_SET_ELEM_COMMENT). */
+#define USERDATA_COMMENT 0
+
 static void put_comment(struct nlmsghdr *nlh, const char *comment)
 {
     size_t len = strlen(comment) + 1;
-    uint8_t userdata[2 + COMMENT_MAX + 1] = {0, (uint8_t)len};
+    uint8_t userdata[2 + COMMENT_MAX + 1] = {USERDATA_COMMENT, (uint8_t)len};
     memcpy(userdata + 2, comment, len);
     mnl_attr_put(nlh, NFTA_SET_ELEM_USERDATA, 2 + len, userdata);
 }
@@ -81,4 +85,50 @@ void elements_put_ranges(struct batch *batch, const char *set, const struct ip_r
                          &(struct element){.key = end.bytes, .size = size, .flags = NFT_SET_ELEM_INTERVAL_END});
     }
     elements_end(&elements);
+}
+
+static void read_key(const struct nlattr *key, struct element *element)
+{
+    const struct nlattr *attr;
+    mnl_attr_for_each_nested(attr, key)
+    {
+        if (mnl_attr_get_type(attr) != NFTA_DATA_VALUE)
+            continue;
+        element->key = mnl_attr_get_payload(attr);
+        element->size = mnl_attr_get_payload_len(attr);
+    }
+}
+
+/* The comment among the records (type, length, value) of an element's userdata. */
+static const char *read_comment(const struct nlattr *userdata)
+{
+    struct wire wire = wire_init(mnl_attr_get_payload(userdata), mnl_attr_get_payload_len(userdata));
+    while (wire_left(&wire)) {
+        uint8_t type = wire_u8(&wire), len = wire_u8(&wire);
+        const uint8_t *value = wire_take(&wire, len);
+        if (!value)
+            return NULL;
+        if (type == USERDATA_COMMENT)
+            return len && value[len - 1] == '\0' ? (const char *)value : NULL;
+    }
+    return NULL;
+}
+
+struct element element_read(const struct nlattr *item)
+{
+    struct element element = {0};
+    const struct nlattr *attr;
+    mnl_attr_for_each_nested(attr, item)
+    {
+        uint16_t type = mnl_attr_get_type(attr);
+        if (type == NFTA_SET_ELEM_KEY)
+            read_key(attr, &element);
+        else if (type == NFTA_SET_ELEM_FLAGS && mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)
+            element.flags = ntohl(mnl_attr_get_u32(attr));
+        else if (type == NFTA_SET_ELEM_EXPIRATION && mnl_attr_validate(attr, MNL_TYPE_U64) >= 0)
+            element.timeout_ms = be64toh(mnl_attr_get_u64(attr));
+        else if (type == NFTA_SET_ELEM_USERDATA)
+            element.comment = read_comment(attr);
+    }
+    return element;
 }

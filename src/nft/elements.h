@@ -10,7 +10,7 @@ struct element {
     const void *key; /* network byte order */
     size_t size;
     uint32_t flags;      /* NFT_SET_ELEM_* */
-    uint64_t timeout_ms; /* 0: none */
+    uint64_t timeout_ms; /* of one that is read: what is left of it; 0: none */
     const char *comment; /* at most COMMENT_MAX octets without a NUL; NULL: none */
 };
 
@@ -35,5 +35,8 @@ void elements_delete_all(struct batch *batch, const char *set);
 
 /* Adds ranges to an interval set. They are disjoint, ascending and not adjacent. */
 void elements_put_ranges(struct batch *batch, const char *set, const struct ip_range *ranges, size_t n);
+
+/* Reads an element as the kernel lists it; all pointers point into `item`. What is malformed or missing is empty. */
+struct element element_read(const struct nlattr *item);
 
 #endif

@@ -149,6 +149,11 @@ void names_unmark(struct names *names)
     record->denied = 0;
 }
 
+static bool is_plain(uint8_t c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+}
+
 /* Writes the text of one name, NUL-terminated; 0 when it does not fit. */
 static size_t name_text(const uint8_t *wire, size_t len, char *out, size_t size)
 {
@@ -158,7 +163,7 @@ static size_t name_text(const uint8_t *wire, size_t len, char *out, size_t size)
             out[n++] = '.';
         for (size_t i = at + 1; i <= at + wire[at] && i < len; i++) {
             uint8_t c = wire[i];
-            bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+            bool plain = is_plain(c);
             if (n + (plain ? 1 : 4) >= size)
                 return 0;
             if (plain)
@@ -188,4 +193,67 @@ void names_text(const struct names *names, char *out, size_t size)
         n += len ? len + comma : 0;
     }
     out[n] = '\0';
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* The octet at `*at`, which moves behind it; -1 when there is none. */
+static int octet_from_text(const char **at)
+{
+    const char *c = *at;
+    if (is_plain((uint8_t)*c)) {
+        *at += 1;
+        return (uint8_t)*c;
+    }
+    if (c[0] != '\\' || !is_digit(c[1]) || !is_digit(c[2]) || !is_digit(c[3]))
+        return -1;
+    *at += 4;
+    int value = (c[1] - '0') * 100 + (c[2] - '0') * 10 + (c[3] - '0');
+    return value <= UINT8_MAX ? value : -1;
+}
+
+/* Reads one name, up to a comma or the end; `*at` moves there. Its length, 0 when it is none. */
+static size_t name_from_text(const char **at, uint8_t wire[NAME_MAX_OCTETS])
+{
+    size_t head = 0, n = 1; /* wire[head] is the length of the label under way */
+    wire[0] = 0;
+    if (**at == '.') {
+        ++*at;
+        return **at && **at != ',' ? 0 : n;
+    }
+    for (;;) {
+        bool at_end = !**at || **at == ',';
+        if (at_end || **at == '.') {
+            if (n - head < 2 || n - head > 64 || n == NAME_MAX_OCTETS)
+                return 0;
+            wire[head] = (uint8_t)(n - head - 1);
+            head = n++;
+            wire[head] = 0;
+            if (at_end)
+                return n;
+            ++*at;
+            continue;
+        }
+        int octet = octet_from_text(at);
+        if (octet < 0 || n == NAME_MAX_OCTETS)
+            return 0;
+        wire[n++] = (uint8_t)octet;
+    }
+}
+
+int names_from_text(const char *text, uint64_t expires_ns, struct names *ret)
+{
+    uint8_t wire[NAME_MAX_OCTETS];
+    for (const char *at = text;; at++) {
+        size_t len = name_from_text(&at, wire);
+        if (!len)
+            return -EINVAL;
+        if (names_add(ret, wire, len, expires_ns) < 0)
+            return -ENOMEM;
+        if (!*at)
+            return 0;
+    }
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define NAME_MAX_OCTETS 255
 #define NAMES_MAX_BYTES 512 /* at least the longest name and its record, 265 */
 
 struct names {
@@ -35,5 +36,8 @@ void names_unmark(struct names *names);
 /* Text of those that are not marked, as many as fit, with commas between them; `size` counts the NUL. Octets that are
  * no letter, digit, '-' or '_' become \DDD (RFC 4343 section 2.1). */
 void names_text(const struct names *names, char *out, size_t size);
+/* Reads what names_text() wrote into `ret`, which is empty before; all of them hold until `expires_ns`. 0, -EINVAL when
+ * any of it is no name or there is none, -ENOMEM. */
+int names_from_text(const char *text, uint64_t expires_ns, struct names *ret);
 
 #endif

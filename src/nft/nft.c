@@ -1,11 +1,12 @@
 #include "nft/nft.h"
 
-#include "base/ip_ranges.h"
 #include "base/loop.h"
 #include "nft/changes.h"
 #include "nft/conn.h"
 #include "nft/inspect.h"
+#include "nft/nft_policy.h"
 #include "nft/plan.h"
+#include "nft/restore.h"
 #include "nft/revoke.h"
 
 #include <assert.h>
@@ -14,7 +15,6 @@
 #include <sys/random.h>
 
 #define LEASE_EXTRA_S 60
-#define LEASE_MAX_S 360
 /* A lease this much shorter than a new one is not written anew: popular names are asked far more often. */
 #define LEASE_TOLERANCE_S 5
 /* The tolerance, and what changes.c sweeps before its time. */
@@ -30,49 +30,11 @@ struct nft {
     bool damaged;             /* the table may not be what we made it */
 };
 
-static void policy_done(struct nft_policy *policy)
-{
-    ip_ranges_done(&policy->always_deny);
-    ip_ranges_done(&policy->always_allow);
-    ip_ranges_done(&policy->deny);
-    ip_ranges_done(&policy->allow);
-}
-
-/* One array for both families, as ip_ranges_done() wants it. */
-static int copy_ranges(const struct ip_ranges *ranges, struct ip_ranges *ret)
-{
-    size_t n = ranges->n_v4 + ranges->n_v6;
-    if (!n)
-        return 0;
-    struct ip_range *copy = calloc(n, sizeof(*copy));
-    if (!copy)
-        return -ENOMEM;
-    if (ranges->n_v4)
-        memcpy(copy, ranges->v4, ranges->n_v4 * sizeof(*copy));
-    if (ranges->n_v6)
-        memcpy(copy + ranges->n_v4, ranges->v6, ranges->n_v6 * sizeof(*copy));
-    *ret = (struct ip_ranges){.v4 = copy, .v6 = copy + ranges->n_v4, .n_v4 = ranges->n_v4, .n_v6 = ranges->n_v6};
-    return 0;
-}
-
-static int policy_copy(const struct nft_policy *policy, struct nft_policy *ret)
-{
-    struct nft_policy copy = {.default_allow = policy->default_allow};
-    if (copy_ranges(&policy->always_deny, &copy.always_deny) ||
-        copy_ranges(&policy->always_allow, &copy.always_allow) || copy_ranges(&policy->deny, &copy.deny) ||
-        copy_ranges(&policy->allow, &copy.allow)) {
-        policy_done(&copy);
-        return -ENOMEM;
-    }
-    *ret = copy;
-    return 0;
-}
-
 void nft_free(struct nft *nft)
 {
     if (!nft)
         return;
-    policy_done(&nft->policy);
+    nft_policy_done(&nft->policy);
     changes_free(nft->changes);
     batch_free(nft->batch);
     conn_free(nft->conn);
@@ -123,7 +85,7 @@ static int install(struct nft *nft, const struct nft_policy *policy, struct why 
 int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why)
 {
     struct nft_policy copy;
-    if (policy_copy(policy, &copy))
+    if (nft_policy_copy(policy, &copy))
         return why_set(why, -ENOMEM, "out of memory");
     int error = install(nft, policy, why);
     if (error == -EOPNOTSUPP && !nft->no_zones) {
@@ -131,13 +93,40 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
         error = install(nft, policy, why);
     }
     if (error) {
-        policy_done(&copy);
+        nft_policy_done(&copy);
         return error;
     }
-    policy_done(&nft->policy);
+    nft_policy_done(&nft->policy);
     nft->policy = copy;
     nft->damaged = false;
     return 0;
+}
+
+int nft_restore(struct nft *nft, const struct nft_policy *policy,
+                bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why)
+{
+    if (!nft->settings->filter)
+        return 0;
+    uint64_t now_ns = clock_monotonic_ns();
+    int error = restore_leases(nft->conn, nft->changes, now_ns, why);
+    if (error)
+        return error;
+    error = revoke_denied(nft->changes, policy, still_allowed, ctx, now_ns);
+    if (!error)
+        error = changes_make_room(nft->changes, now_ns);
+    if (error) {
+        changes_roll_back(nft->changes);
+        return why_set(why, error, "cannot take over learned addresses: %s", strerror(-error));
+    }
+    changes_commit(nft->changes); /* no table of ours shows the mirrors yet */
+    return 0;
+}
+
+int nft_recall_upstreams(struct sock_addr *ret, size_t max, size_t *ret_n, struct why *why)
+{
+    _cleanup_conn_ struct conn *conn = NULL;
+    int error = conn_open(&conn, why);
+    return error ? error : restore_upstreams(conn, ret, max, ret_n, why);
 }
 
 int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)
@@ -175,7 +164,7 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
         return 0;
     _cleanup_batch_ struct batch *batch = NULL;
     struct nft_policy copy;
-    if (batch_new(&batch) || policy_copy(policy, &copy))
+    if (batch_new(&batch) || nft_policy_copy(policy, &copy))
         return why_set(why, -ENOMEM, "out of memory");
     uint64_t now_ns = clock_monotonic_ns();
     int error = revoke_denied(nft->changes, policy, still_allowed, ctx, now_ns);
@@ -189,7 +178,7 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
         plan_policy(batch, &nft->policy, policy);
         error = commit_changes(nft, batch, now_ns, why);
     }
-    policy_done(error ? &copy : &nft->policy);
+    nft_policy_done(error ? &copy : &nft->policy);
     if (!error)
         nft->policy = copy;
     return error;

@@ -38,6 +38,11 @@ struct nft;
 /* Opens the netlink socket; changes nothing. -EPERM without CAP_NET_ADMIN. */
 int nft_open(const struct nft_settings *settings, struct nft **ret, struct why *why);
 void nft_free(struct nft *nft);
+/* Reads the learned and the revoked addresses back that an earlier process left in the kernel, as far as they bear
+ * names, and takes those away that `policy` denies, as nft_apply() does. The kernel sees it with nft_install(), before
+ * which this is to be called, once. In dns mode it does nothing. */
+int nft_restore(struct nft *nft, const struct nft_policy *policy,
+                bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why);
 /* Puts the whole table in place in one transaction, replacing a table an earlier run left. */
 int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why);
 /* Looks whether anyone but us changed nftables since our newest transaction; if so, the table is put in place anew,
@@ -64,6 +69,8 @@ uint32_t nft_lease_seconds(uint32_t ttl);
 /* Seconds that a client may hold it: the lease, less what it can lose because it is neither prolonged nor ended to the
  * second. A longer TTL must be cut to this in the answer. */
 uint32_t nft_hold_seconds(uint32_t ttl);
+/* The upstreams, in order, with which an earlier process put the table in place; none when there is no table. */
+int nft_recall_upstreams(struct sock_addr *ret, size_t max, size_t *ret_n, struct why *why);
 /* Takes the table away. 0 also when there is none. */
 int nft_remove(struct why *why);
 /* When no table of ours exists, installs one that refuses everything but loopback and replies of connections from

@@ -6,6 +6,7 @@
 #include "nft/table.h"
 
 #include <linux/netfilter/nf_tables.h>
+#include <stdio.h>
 #include <string.h>
 
 /* The sets that hold a policy's addresses. */
@@ -55,6 +56,23 @@ static void put_exempt(struct batch *batch, const struct nft_settings *settings,
     elements_end(&elements);
 }
 
+/* No rule looks at them: a later start does, see nft_recall_upstreams(). */
+static void put_upstreams(struct batch *batch, const struct nft_settings *settings, uint8_t family)
+{
+    char name[SET_NAME_MAX], place[24];
+    uint8_t key[ENDPOINT_KEY_MAX];
+    set_of_endpoints(batch, "upstream", family);
+    struct elements elements = {.batch = batch, .type = NFT_MSG_NEWSETELEM, .set = set_name("upstream", family, name)};
+    for (size_t i = 0; i < settings->n_upstreams; i++) {
+        if (settings->upstreams[i].sa.sa_family != family)
+            continue;
+        snprintf(place, sizeof(place), "%zu", i);
+        size_t size = endpoint_key(&settings->upstreams[i], key);
+        elements_put(&elements, &(struct element){.key = key, .size = size, .comment = place});
+    }
+    elements_end(&elements);
+}
+
 void plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy, bool zones)
 {
     plan_remove(batch);
@@ -63,6 +81,10 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
         set_pair(batch, "exempt", 0, 0);
         put_exempt(batch, settings, AF_INET);
         put_exempt(batch, settings, AF_INET6);
+    }
+    if (settings->n_upstreams) {
+        put_upstreams(batch, settings, AF_INET);
+        put_upstreams(batch, settings, AF_INET6);
     }
     if (zones)
         chain_own(batch, settings);

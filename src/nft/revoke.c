@@ -5,9 +5,6 @@
 
 #include <errno.h>
 
-/* Longer than what keeps a silent TCP connection alive in most programs; every packet on it meets a reset. */
-#define REVOKED_NS (600 * NS_PER_S)
-
 struct revocation {
     struct changes *changes;
     const struct nft_policy *policy;
@@ -27,7 +24,7 @@ static int refuse(struct revocation *revocation, const struct lease *lease)
     struct changes *changes = revocation->changes;
     enum timed_set set = revoked_set(lease->addr.family);
     struct lease *revoked = leases_find(changes_leases(changes, set), &lease->addr);
-    uint64_t until = revocation->now_ns + REVOKED_NS;
+    uint64_t until = revocation->now_ns + REVOKED_S * NS_PER_S;
     if (revoked)
         return changes_renew(changes, set, revoked, until);
     if (changes_add(changes, set, &lease->addr, until, &revoked) || names_copy(&lease->names, &revoked->names))

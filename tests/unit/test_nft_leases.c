@@ -4,6 +4,7 @@
 #include "random.h"
 #include "runner.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,6 +159,54 @@ START_TEST(text_of_odd_names)
 }
 END_TEST
 
+START_TEST(names_come_back_from_their_text)
+{
+    struct names names = {0}, back = {0};
+    uint8_t wire[255];
+    char text[COMMENT_MAX + 1], again[COMMENT_MAX + 1];
+    add(&names, "", 1);
+    add(&names, "\3a.b\1\"", 1);
+    add(&names, "\4_srv\2-9", 1);
+    names_text(&names, text, sizeof(text));
+    ck_assert_int_eq(names_from_text(text, 700, &back), 0);
+    names_text(&back, again, sizeof(again));
+    ck_assert_str_eq(again, text);
+    ck_assert_uint_eq(names.len, back.len);
+    bool any;
+    char denied[] = "a";
+    ck_assert_uint_eq(names_mark_denied(&back, 10, is_not_in, denied, &any), 700);
+    ck_assert(any); /* the same octets, not merely the same text */
+    names_clear(&names);
+    names_clear(&back);
+    longest_name(wire, 'q');
+    ck_assert_int_eq(names_add(&names, wire, sizeof(wire), 1), 1);
+    names_text(&names, text, sizeof(text));
+    ck_assert_int_eq(names_from_text(text, 1, &back), 0);
+    ck_assert_uint_eq(back.len, names.len);
+    ck_assert_mem_eq(back.bytes, names.bytes, names.len);
+    names_done(&names);
+    names_done(&back);
+}
+END_TEST
+
+static const char *const no_names[] = {"", ",", "a,", ",a", "a,,b", "a..b", ".a", "a.", "..", "A", "a b", "a\\", "a\\1",
+                                       "a\\256", "a\\-12", "a,b c", "\xc3\xa9",
+                                       /* 64 octets in a label */
+                                       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                                       /* 256 octets: 63 + 63 + 63 + 62 */
+                                       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa."
+                                       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa."
+                                       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa."
+                                       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+
+START_TEST(what_is_no_name)
+{
+    struct names names = {0};
+    ck_assert_msg(names_from_text(no_names[_i], 1, &names) == -EINVAL, "%s", no_names[_i]);
+    names_done(&names);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("nft_leases");
@@ -166,6 +215,8 @@ Suite *test_suite(void)
     tcase_add_test(tests, names_lose_permission);
     tcase_add_test(tests, names_are_bounded);
     tcase_add_test(tests, text_of_odd_names);
+    tcase_add_test(tests, names_come_back_from_their_text);
+    tcase_add_loop_test(tests, what_is_no_name, 0, sizeof(no_names) / sizeof(no_names[0]));
     suite_add_tcase(suite, tests);
     return suite;
 }

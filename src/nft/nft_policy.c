@@ -1,0 +1,45 @@
+#include "nft/nft_policy.h"
+
+#include "base/ip_ranges.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void nft_policy_done(struct nft_policy *policy)
+{
+    ip_ranges_done(&policy->always_deny);
+    ip_ranges_done(&policy->always_allow);
+    ip_ranges_done(&policy->deny);
+    ip_ranges_done(&policy->allow);
+}
+
+/* One array for both families, as ip_ranges_done() wants it. */
+static int copy_ranges(const struct ip_ranges *ranges, struct ip_ranges *ret)
+{
+    size_t n = ranges->n_v4 + ranges->n_v6;
+    if (!n)
+        return 0;
+    struct ip_range *copy = calloc(n, sizeof(*copy));
+    if (!copy)
+        return -ENOMEM;
+    if (ranges->n_v4)
+        memcpy(copy, ranges->v4, ranges->n_v4 * sizeof(*copy));
+    if (ranges->n_v6)
+        memcpy(copy + ranges->n_v4, ranges->v6, ranges->n_v6 * sizeof(*copy));
+    *ret = (struct ip_ranges){.v4 = copy, .v6 = copy + ranges->n_v4, .n_v4 = ranges->n_v4, .n_v6 = ranges->n_v6};
+    return 0;
+}
+
+int nft_policy_copy(const struct nft_policy *policy, struct nft_policy *ret)
+{
+    struct nft_policy copy = {.default_allow = policy->default_allow};
+    if (copy_ranges(&policy->always_deny, &copy.always_deny) ||
+        copy_ranges(&policy->always_allow, &copy.always_allow) || copy_ranges(&policy->deny, &copy.deny) ||
+        copy_ranges(&policy->allow, &copy.allow)) {
+        nft_policy_done(&copy);
+        return -ENOMEM;
+    }
+    *ret = copy;
+    return 0;
+}

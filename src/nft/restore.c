@@ -1,0 +1,153 @@
+#include "nft/restore.h"
+
+#include "base/loop.h"
+#include "nft/elements.h"
+#include "nft/sets.h"
+
+#include <errno.h>
+#include <libnftnl/common.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TRIES 10 /* while others change the rule set */
+
+struct reader {
+    int (*take)(void *ctx, const struct element *element);
+    void *ctx;
+};
+
+static int take_answer(void *ctx, const struct nlmsghdr *answer)
+{
+    struct reader *reader = ctx;
+    const struct nlattr *attr, *item;
+    mnl_attr_for_each(attr, answer, sizeof(struct nfgenmsg))
+    {
+        if (mnl_attr_get_type(attr) != NFTA_SET_ELEM_LIST_ELEMENTS)
+            continue;
+        mnl_attr_for_each_nested(item, attr)
+        {
+            struct element element = element_read(item);
+            int error = reader->take(reader->ctx, &element);
+            if (error)
+                return error;
+        }
+    }
+    return 0;
+}
+
+/* All elements of a set; none when it is absent. -EINTR: those taken are not all of one moment. */
+static int read_set(struct conn *conn, const char *set, struct reader *reader, struct why *why)
+{
+    _Alignas(struct nlmsghdr) char question[256];
+    struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(question, NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_DUMP, 0);
+    mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, NFT_TABLE);
+    mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, set);
+    int error = conn_ask(conn, question, nlh->nlmsg_len, take_answer, reader, why);
+    return error == -ENOENT ? 0 : error;
+}
+
+struct lease_reader {
+    struct leases *leases;
+    uint8_t family;
+    uint32_t max;
+    uint64_t now_ns, longest_ns;
+};
+
+static int take_lease(void *ctx, const struct element *element)
+{
+    const struct lease_reader *reader = ctx;
+    if (!element->key || element->size != ip_size(reader->family) || element->flags || !element->timeout_ms ||
+        !element->comment)
+        return 0;
+    struct ip_addr addr = reader->family == AF_INET ? ip_from_v4(element->key) : ip_from_v6(element->key);
+    uint64_t left =
+        element->timeout_ms < reader->longest_ns / NS_PER_MS ? element->timeout_ms * NS_PER_MS : reader->longest_ns;
+    struct lease *lease;
+    if (leases_find(reader->leases, &addr)) /* a set that grows while it is listed may show an element twice */
+        return 0;
+    int error = leases_insert(reader->leases, &addr, &lease);
+    if (error)
+        return error;
+    error = names_from_text(element->comment, reader->now_ns + left, &lease->names);
+    if (error) {
+        leases_remove(reader->leases, lease);
+        return error == -EINVAL ? 0 : error;
+    }
+    leases_release(reader->leases, lease, reader->now_ns + left);
+    if (leases_count(reader->leases) > reader->max)
+        leases_remove(reader->leases, leases_soonest(reader->leases));
+    return 0;
+}
+
+static void forget_all(struct leases *leases)
+{
+    for (struct lease *lease; (lease = leases_soonest(leases));)
+        leases_remove(leases, lease);
+}
+
+int restore_leases(struct conn *conn, struct changes *changes, uint64_t now_ns, struct why *why)
+{
+    for (enum timed_set set = 0; set < N_TIMED_SETS; set++) {
+        struct lease_reader leases = {.leases = changes_leases(changes, set),
+                                      .family = set == ALLOW_V4 || set == REVOKED_V4 ? AF_INET : AF_INET6,
+                                      .max = changes_max(changes),
+                                      .now_ns = now_ns,
+                                      .longest_ns = timed_set_longest_ns(set)};
+        struct reader reader = {.take = take_lease, .ctx = &leases};
+        int error = -EINTR;
+        for (size_t i = 0; i < TRIES && error == -EINTR; i++) {
+            forget_all(leases.leases);
+            error = read_set(conn, timed_set_name(set), &reader, why);
+        }
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+struct upstream_reader {
+    struct sock_addr *list; /* family 0: no upstream has this place yet */
+    size_t max;
+    uint8_t family;
+};
+
+static int take_upstream(void *ctx, const struct element *element)
+{
+    struct upstream_reader *reader = ctx;
+    struct sock_addr upstream;
+    char *end;
+    if (!element->comment || !endpoint_from_key(element->key, element->size, reader->family, &upstream) ||
+        !sock_addr_port(&upstream))
+        return 0;
+    unsigned long place = strtoul(element->comment, &end, 10);
+    if (end != element->comment && !*end && place < reader->max)
+        reader->list[place] = upstream;
+    return 0;
+}
+
+int restore_upstreams(struct conn *conn, struct sock_addr *ret, size_t max, size_t *ret_n, struct why *why)
+{
+    static const uint8_t families[] = {AF_INET, AF_INET6};
+    int error = -EINTR;
+    for (size_t i = 0; i < TRIES && error == -EINTR; i++) {
+        memset(ret, 0, max * sizeof(*ret));
+        error = 0;
+        for (size_t f = 0; f < 2 && !error; f++) {
+            char name[SET_NAME_MAX];
+            struct upstream_reader upstreams = {.list = ret, .max = max, .family = families[f]};
+            struct reader reader = {.take = take_upstream, .ctx = &upstreams};
+            error = read_set(conn, set_name("upstream", families[f], name), &reader, why);
+        }
+    }
+    if (error)
+        return error;
+    size_t n = 0;
+    for (size_t i = 0; i < max; i++)
+        if (ret[i].sa.sa_family)
+            ret[n++] = ret[i];
+    *ret_n = n;
+    return 0;
+}
