@@ -2,11 +2,11 @@
 
 build_packages=(
     gcc libc6-dev meson ninja-build pkg-config check
-    libcap-ng-dev libcjson-dev libcurl4-openssl-dev libidn2-dev libldns-dev libmd-dev libmicrohttpd-dev libmnl-dev
+    libcap-ng-dev libcjson-dev libidn2-dev libldns-dev libmd-dev libmicrohttpd-dev libmnl-dev
     libnftnl-dev zlib1g-dev
 )
 run_packages=("${build_packages[@]}" iproute2 nsd nginx-light curl bind9-dnsutils)
-test_packages=("${run_packages[@]}" nftables knot-dnsutils strace valgrind python3-pytest python3-pytest-timeout
+test_packages=("${run_packages[@]}" nftables e2fsprogs knot-dnsutils strace valgrind python3-pytest python3-pytest-timeout
     python3-pytest-xdist python3-dnspython)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

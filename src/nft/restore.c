@@ -52,6 +52,7 @@ static int read_set(struct conn *conn, const char *set, struct reader *reader, s
 struct lease_reader {
     struct leases *leases;
     uint8_t family;
+    bool revoked;
     uint32_t max;
     uint64_t now_ns, longest_ns;
 };
@@ -71,7 +72,8 @@ static int take_lease(void *ctx, const struct element *element)
     int error = leases_insert(reader->leases, &addr, &lease);
     if (error)
         return error;
-    error = names_from_text(element->comment, reader->now_ns + left, &lease->names);
+    /* How long a name of a revoked address would have held is not written anywhere: it has ended. */
+    error = names_from_text(element->comment, reader->now_ns + (reader->revoked ? 0 : left), &lease->names);
     if (error) {
         leases_remove(reader->leases, lease);
         return error == -EINVAL ? 0 : error;
@@ -94,6 +96,7 @@ int restore_leases(struct conn *conn, struct changes *changes, uint64_t now_ns, 
         struct lease_reader leases = {.leases = changes_leases(changes, set),
                                       .family = set == ALLOW_V4 || set == REVOKED_V4 ? AF_INET : AF_INET6,
                                       .max = changes_max(changes),
+                                      .revoked = set == REVOKED_V4 || set == REVOKED_V6,
                                       .now_ns = now_ns,
                                       .longest_ns = timed_set_longest_ns(set)};
         struct reader reader = {.take = take_lease, .ctx = &leases};

@@ -50,15 +50,29 @@ static int judge_learned(struct revocation *revocation, enum timed_set set, stru
     return changes_drop(revocation->changes, set, lease);
 }
 
+/* What is left of its lease, as far as allowed names gave it: a change that is taken back at once has taken nothing. */
+static int give_back(struct revocation *revocation, const struct lease *revoked, uint64_t until)
+{
+    enum timed_set set = allow_set(revoked->addr.family);
+    struct lease *lease = leases_find(changes_leases(revocation->changes, set), &revoked->addr);
+    if (lease)
+        return 0;
+    if (changes_add(revocation->changes, set, &revoked->addr, until, &lease))
+        return -ENOMEM;
+    return names_copy(&revoked->names, &lease->names);
+}
+
 static int judge_revoked(struct revocation *revocation, enum timed_set set, struct lease *lease)
 {
-    /* Until when a name held is of no interest here, hence 0. */
     bool any_denied;
     bool any_allowed = names_mark_denied(&lease->names, 0, revocation->allowed, revocation->ctx, &any_denied) != 0;
+    uint64_t until =
+        names_mark_denied(&lease->names, revocation->now_ns, revocation->allowed, revocation->ctx, &any_denied);
     names_unmark(&lease->names);
-    if (any_allowed || allowed_by_address(revocation->policy, &lease->addr))
-        return changes_drop(revocation->changes, set, lease);
-    return 0;
+    if (!any_allowed && !allowed_by_address(revocation->policy, &lease->addr))
+        return 0;
+    int error = until ? give_back(revocation, lease, until) : 0;
+    return error ? error : changes_drop(revocation->changes, set, lease);
 }
 
 static int for_each_lease(struct revocation *revocation, enum timed_set set,

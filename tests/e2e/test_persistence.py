@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 
@@ -151,3 +152,24 @@ def test_learned_addresses_survive_a_failed_change(world, start, tmp_path):
     dnsclient.ask(world.sandbox, "www.allowed.test")
     assert sidecar.request("POST", "/policy", "").status == 500
     assert connects(world.sandbox, "203.0.113.10")
+
+
+def test_failure_after_the_kernel_took_the_change_takes_nothing_away(world, start, tmp_path):
+    """A file that can neither be replaced nor written shows only when it is put in place."""
+    allowed = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
+    with mounts.tmpfs(tmp_path / "state") as folder:
+        path = folder / "policy.json"
+        sidecar = start(POLICY_FILE=str(path))
+        assert sidecar.request("POST", "/policy", allowed).status == 200
+        content = path.read_text()
+        dnsclient.ask(world.sandbox, "www.allowed.test")
+        subprocess.run(["chattr", "+i", path], check=True)
+        try:
+            reply = sidecar.request("POST", "/policy", "")
+            assert reply.status == 500 and reply.text.startswith("failed to persist policy: "), reply.text
+            assert connects(world.sandbox, "203.0.113.10")
+            assert dnsclient.rcode(dnsclient.ask(world.sandbox, "api.allowed.test")) == "NOERROR"
+            assert sidecar.policy()["egress"] == allowed["egress"] and path.read_text() == content
+            assert sidecar.healthy()
+        finally:
+            subprocess.run(["chattr", "-i", path], check=True)

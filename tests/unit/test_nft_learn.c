@@ -26,6 +26,11 @@ static bool starts_otherwise(void *ctx, const uint8_t *name, size_t len)
     return name[1] != *(const char *)ctx;
 }
 
+static bool nothing(void *ctx, const uint8_t *name, size_t len)
+{
+    return false;
+}
+
 static bool everything(void *ctx, const uint8_t *name, size_t len)
 {
     return true;
@@ -74,8 +79,8 @@ START_TEST(one_batch_with_everything_in_it)
     ck_assert_int_eq(learn(nft, "198.51.100.1", A, 0), 0);
     const uint8_t *a = (const uint8_t *)A, *b = (const uint8_t *)B;
     struct learned batch[] = {{ip("198.51.100.1"), 300, a, 11}, {ip("198.51.100.2"), 0, a, 11},
-                                  {ip("2001:db8::1"), 0, a, 11},    {ip("198.51.100.2"), 300, b, 11},
-                                  {ip("198.51.100.2"), 30, a, 11},  {ip("2001:db8::1"), 0, a, 11}};
+                              {ip("2001:db8::1"), 0, a, 11},    {ip("198.51.100.2"), 300, b, 11},
+                              {ip("198.51.100.2"), 30, a, 11},  {ip("2001:db8::1"), 0, a, 11}};
     ck_assert_int_eq(nft_learn(nft, batch, 6, clock_monotonic_ns()), 0);
     expect(LIST_ALLOW, "198.51.100.1 timeout 6m comment \"a.example\"");
     expect(LIST_ALLOW, "198.51.100.2 timeout 6m comment \"a.example,b.example\"");
@@ -165,6 +170,27 @@ START_TEST(names_that_lost_permission)
 }
 END_TEST
 
+START_TEST(a_change_that_is_taken_back_has_taken_nothing)
+{
+    char denied = 'a';
+    struct nft *nft = installed(&plain, &deny_all);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.2", A, 0), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.2", B, 300), 0);
+    struct nft_policy none = {.deny = ranges("192.0.2.1", NULL)};
+    ck_assert_int_eq(nft_apply(nft, &none, nothing, NULL, NULL), 0);
+    expect_not(LIST_ALLOW, "198.51.100");
+    ck_assert_int_eq(nft_apply(nft, &deny_all, starts_otherwise, &denied, NULL), 0);
+    expect_not(LIST_ALLOW, "198.51.100.1"); /* its only name is still denied */
+    expect(LIST_ALLOW, "198.51.100.2");
+    ck_assert_int_eq(nft_apply(nft, &deny_all, everything, NULL, NULL), 0);
+    expect(LIST_ALLOW, "198.51.100.1");
+    expect(LIST_ALLOW, "comment \"a.example\"");
+    expect_not(LIST_REVOKED, "198.51.100");
+    nft_free(nft);
+}
+END_TEST
+
 START_TEST(what_the_kernel_refuses_changes_nothing)
 {
     struct why why = {""};
@@ -229,6 +255,8 @@ Suite *test_suite(void)
     tcase_add_test(tests, the_soonest_to_end_makes_room);
     tcase_add_test(tests, leases_that_end);
     tcase_add_test(tests, names_that_lost_permission);
+    tcase_add_test(tests, a_change_that_is_taken_back_has_taken_nothing);
+    tcase_add_test(tests, a_change_that_is_taken_back_has_taken_nothing);
     tcase_add_test(tests, what_the_kernel_refuses_changes_nothing);
     tcase_add_test(tests, a_set_that_someone_filled);
     tcase_add_test(tests, an_element_that_someone_deleted);
