@@ -86,6 +86,24 @@ static void post_change(void *ctx, struct policy_change *change)
     mailbox_post(daemon->mailbox, &change->mail);
 }
 
+static void deliver_question(struct mail *mail, void *ctx)
+{
+    struct policy_question *question = (struct policy_question *)mail; /* its first member */
+    struct daemon *daemon = ctx;
+    struct policy_layers layers = enforcer_layers(&daemon->enforcer);
+    question->layers = policy_layers_ref(&layers);
+    if (question->about_address)
+        nft_lookup(daemon->enforcer.nft, &question->addr, &question->lease);
+    question->answered(question);
+}
+
+static void post_question(void *ctx, struct policy_question *question)
+{
+    struct daemon *daemon = ctx;
+    question->mail.deliver = deliver_question;
+    mailbox_post(daemon->mailbox, &question->mail);
+}
+
 static bool healthy(void *ctx, struct why *why)
 {
     struct daemon *daemon = ctx;
@@ -347,7 +365,7 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
         .policy_file = daemon->config->policy_file,
         .enforcement_mode = daemon->config->mode,
     };
-    struct api_hooks hooks = {.ctx = daemon, .change = post_change, .healthy = healthy};
+    struct api_hooks hooks = {.ctx = daemon, .change = post_change, .ask = post_question, .healthy = healthy};
     daemon->listeners.http = -1;
     int error = api_start(&settings, &hooks, daemon->enforcer.policy, daemon->api_log, &daemon->api, why);
     return error ? EXIT_UNAVAILABLE : EXIT_OK;

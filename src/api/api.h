@@ -5,6 +5,7 @@
 #define API_API_H
 
 #include "base/buf.h"
+#include "base/learned.h"
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "policy/policy.h"
@@ -25,11 +26,23 @@ struct policy_change {
     void (*answered)(struct policy_change *change); /* for the loop to call; the change is the API's again then */
 };
 
+/* A letter to the loop: what is in force, and what is known of an address? */
+struct policy_question {
+    struct mail mail;
+    bool about_address;
+    struct ip_addr addr;
+    struct policy_layers layers; /* the answer: references, for the API to give up */
+    struct lease_info lease;     /* of the address */
+    void (*answered)(struct policy_question *question); /* for the loop to call; the question is the API's again then */
+};
+
 /* What the API needs of the daemon; callable from the API's thread. */
 struct api_hooks {
     void *ctx;
     /* Posts the change to the loop; returns at once. Changes are posted one at a time. */
     void (*change)(void *ctx, struct policy_change *change);
+    /* Posts the question to the loop; returns at once. */
+    void (*ask)(void *ctx, struct policy_question *question);
     /* Whether enforcement is in place; false with the reason in `why`. Must not block. */
     bool (*healthy)(void *ctx, struct why *why);
 };

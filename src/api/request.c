@@ -39,7 +39,7 @@ bool request_argument(const struct request *request, const char *name, const cha
     if (MHD_lookup_connection_value_n(request->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value, &len) !=
         MHD_YES)
         return false;
-    *ret = value ? value : "";
+    *ret = value && strlen(value) == len ? value : ""; /* nothing with a NUL in it is cut short */
     return true;
 }
 
@@ -70,6 +70,14 @@ void request_answer_shared(struct request *request, unsigned status, struct MHD_
     request->status = status;
     request->response = response;
     request->shared = true;
+}
+
+void request_answer_response(struct request *request, unsigned status, const char *content_type,
+                             struct MHD_Response *response)
+{
+    request->status = status;
+    request->response = response;
+    request_answer_header(request, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
 }
 
 void request_answer_header(struct request *request, const char *name, const char *value)

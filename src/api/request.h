@@ -68,6 +68,9 @@ void request_answer(struct request *request, unsigned status, const char *conten
 void request_answer_line(struct request *request, unsigned status, const char *line);
 /* An answer that others get as well, and that its owner keeps until the handler has returned. */
 void request_answer_shared(struct request *request, unsigned status, struct MHD_Response *response);
+/* An answer that was made elsewhere, and is taken over. */
+void request_answer_response(struct request *request, unsigned status, const char *content_type,
+                             struct MHD_Response *response);
 /* Adds a header to the answer. */
 void request_answer_header(struct request *request, const char *name, const char *value);
 

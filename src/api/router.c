@@ -1,6 +1,7 @@
 #include "api/router.h"
 
 #include "api/auth.h"
+#include "api/explain_api.h"
 #include "api/health_api.h"
 #include "api/policy_api.h"
 #include "api/server.h"
@@ -23,6 +24,16 @@ static const struct route routes[] = {
                  {"PUT", policy_api_put, true},
                  {"PATCH", policy_api_patch, true},
                  {"DELETE", policy_api_delete, true}}},
+    {.path = "/policy/explain",
+     .guarded = true,
+     .allow = "GET",
+     .level = LOG_INFO,
+     .methods = {{"GET", explain_api_get, false}}},
+    {.path = "/policy/effective",
+     .guarded = true,
+     .allow = "GET",
+     .level = LOG_INFO,
+     .methods = {{"GET", effective_api_get, false}}},
     {.path = "/credential-vault/_active",
      .guarded = true,
      .level = LOG_INFO,

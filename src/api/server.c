@@ -111,7 +111,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 
 static void end_if_done(struct api *api)
 {
-    if (api->stopping && (api->n_requests == 0 || (api->out_of_time && !api->changes.busy)))
+    if (api->stopping && (api->n_requests == 0 || (api->out_of_time && !api->changes.busy && !api->n_lookups)))
         loop_stop(api->loop);
 }
 
@@ -204,6 +204,7 @@ static void api_free(struct api *api)
     mailbox_free(api->mailbox);
     loop_free(api->loop);
     current_done(&api->current);
+    effective_unref(api->effective);
     free(api);
 }
 

@@ -6,6 +6,7 @@
 #include "api/api.h"
 #include "api/change.h"
 #include "api/current.h"
+#include "api/effective.h"
 #include "api/request.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
@@ -19,6 +20,8 @@ struct api {
     struct log *log;
     struct current current;
     struct change_queue changes;
+    struct effective *effective; /* the newest; NULL: nobody asked yet */
+    unsigned n_lookups;          /* questions that the loop has */
 
     struct loop *loop;
     struct mailbox *mailbox; /* to this thread; its context is the api */

@@ -11,6 +11,22 @@ static void fill(const struct lease *lease, enum lease_state state, uint64_t now
     names_text(&lease->names, ret->names, sizeof(ret->names));
 }
 
+void inspect_lease(const struct changes *changes, const struct ip_addr *addr, uint64_t now_ns, struct lease_info *ret)
+{
+    const struct {
+        enum timed_set set;
+        enum lease_state state;
+    } places[] = {{revoked_set(addr->family), LEASE_REVOKED}, {allow_set(addr->family), LEASE_LEARNED}};
+    *ret = (struct lease_info){.addr = *addr};
+    for (size_t i = 0; i < 2; i++) {
+        const struct lease *lease = leases_find(changes_leases(changes, places[i].set), addr);
+        if (lease && lease->expires_ns > now_ns) {
+            fill(lease, places[i].state, now_ns, ret);
+            return;
+        }
+    }
+}
+
 /* What rules for addresses say. */
 enum verdict { NO_RULE, REFUSED, PASSES };
 

@@ -5,6 +5,8 @@
 #include "nft/changes.h"
 #include "nft/nft.h"
 
+/* What is known of an address. */
+void inspect_lease(const struct changes *changes, const struct ip_addr *addr, uint64_t now_ns, struct lease_info *ret);
 /* Reports every learned address that `old` lets through and `new` would not. */
 void inspect_revocation(const struct changes *changes, const struct nft_policy *old, const struct nft_policy *new,
                         names_allowed *allowed, void (*report)(void *ctx, const struct lease_info *lease), void *ctx,

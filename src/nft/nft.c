@@ -191,6 +191,11 @@ void nft_preview(struct nft *nft, const struct nft_policy *policy,
     inspect_revocation(nft->changes, &nft->policy, policy, still_allowed, report, ctx, clock_monotonic_ns());
 }
 
+void nft_lookup(const struct nft *nft, const struct ip_addr *addr, struct lease_info *ret)
+{
+    inspect_lease(nft->changes, addr, clock_monotonic_ns(), ret);
+}
+
 uint32_t nft_lease_seconds(uint32_t ttl)
 {
     return ttl > LEASE_MAX_S - LEASE_EXTRA_S ? LEASE_MAX_S : ttl + LEASE_EXTRA_S;

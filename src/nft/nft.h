@@ -58,6 +58,8 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
 void nft_preview(struct nft *nft, const struct nft_policy *policy,
                  bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len),
                  void (*report)(void *ctx, const struct lease_info *lease), void *ctx);
+/* What is known of an address that was or was not learned. */
+void nft_lookup(const struct nft *nft, const struct ip_addr *addr, struct lease_info *ret);
 /* Lets these addresses through for their lease, prolonging those already known: `now_ns` is CLOCK_MONOTONIC, at most a
  * second old. All or none: 0 or -errno; -ENOSPC when these alone are more than max_addresses. When they do not fit
  * beside those known, the ones that end first make room. In dns mode it does nothing. */

@@ -95,6 +95,14 @@ struct policy_layers {
     struct policy *deny_always, *allow_always, *policy;
 };
 
+/* The same layers as references of the caller's own, to be given up with policy_layers_unref(). */
+struct policy_layers policy_layers_ref(const struct policy_layers *layers);
+void policy_layers_unref(struct policy_layers *layers);
+/* The very same policies. */
+bool policy_layers_same(const struct policy_layers *a, const struct policy_layers *b);
+/* `deny_always`, `allow_always` or `policy`. */
+const char *layer_name(enum layer layer);
+
 struct decision {
     enum action action;
     enum layer layer;

@@ -267,13 +267,20 @@ static const char *action_name(enum action action)
     return action == ACTION_ALLOW ? "allow" : "deny";
 }
 
+void rule_to_json(const struct rule *rule, struct buf *ret)
+{
+    buf_puts(ret, "{\"action\":\"");
+    buf_puts(ret, action_name(rule->action));
+    buf_puts(ret, "\",\"target\":");
+    buf_json_string(ret, rule->text, strlen(rule->text));
+    buf_putc(ret, '}');
+}
+
 static void put_rule(struct buf *buf, size_t i, const struct rule *rule)
 {
-    buf_puts(buf, i ? ",{\"action\":\"" : "{\"action\":\"");
-    buf_puts(buf, action_name(rule->action));
-    buf_puts(buf, "\",\"target\":");
-    buf_json_string(buf, rule->text, strlen(rule->text));
-    buf_putc(buf, '}');
+    if (i)
+        buf_putc(buf, ',');
+    rule_to_json(rule, buf);
 }
 
 void rules_to_json(const struct rule_list *rules, struct buf *ret)

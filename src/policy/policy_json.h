@@ -18,6 +18,8 @@ int targets_from_json(const char *text, size_t len, struct rule_list **ret, stru
 
 /* `{"egress":[…],"defaultAction":"…"}`: targets as spelled, actions in lower case; the canonical form too. */
 void policy_to_json(const struct policy *policy, struct buf *ret);
+/* `{"action":…,"target":…}` */
+void rule_to_json(const struct rule *rule, struct buf *ret);
 /* `[{"action":…,"target":…},…]` */
 void rules_to_json(const struct rule_list *rules, struct buf *ret);
 void policy_rules_to_json(const struct policy *policy, struct buf *ret);

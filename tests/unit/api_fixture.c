@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "policy/policy_json.h"
+#include "policy/rule_file.h"
 
 #include <arpa/inet.h>
 #include <check.h>
@@ -47,9 +48,38 @@ static void on_change(struct mail *mail, void *ctx)
         give_verdict(f, change);
 }
 
+static void give_answer(struct fixture *f, struct policy_question *question)
+{
+    struct policy_layers layers = {f->deny_always, f->allow_always, f->in_force};
+    question->layers = policy_layers_ref(&layers);
+    char text[IP_TEXT_MAX] = "";
+    if (question->about_address)
+        ip_format(&question->addr, text);
+    bool learned = !strcmp(text, FIXTURE_LEARNED), lost = !strcmp(text, FIXTURE_LOST);
+    if (learned || lost)
+        question->lease = (struct lease_info){
+            question->addr, learned ? LEASE_LEARNED : LEASE_REVOKED, .seconds_left = 7, .names = "www.example"};
+    question->answered(question);
+}
+
+static void on_ask(struct mail *mail, void *ctx)
+{
+    struct fixture *f = ctx;
+    struct policy_question *question = (struct policy_question *)mail;
+    if (f->hold)
+        f->asked = question;
+    else
+        give_answer(f, question);
+    f->n_questions++;
+}
+
 static void on_release(struct mail *mail, void *ctx)
 {
     struct fixture *f = ctx;
+    struct policy_question *question = f->asked;
+    f->asked = NULL;
+    if (question)
+        give_answer(f, question);
     struct policy_change *change = f->held;
     f->held = NULL;
     if (change)
@@ -67,6 +97,13 @@ static void hook_change(void *ctx, struct policy_change *change)
     struct fixture *f = ctx;
     change->mail.deliver = on_change;
     mailbox_post(f->mailbox, &change->mail);
+}
+
+static void hook_ask(void *ctx, struct policy_question *question)
+{
+    struct fixture *f = ctx;
+    question->mail.deliver = on_ask;
+    mailbox_post(f->mailbox, &question->mail);
 }
 
 static bool hook_healthy(void *ctx, struct why *why)
@@ -105,9 +142,15 @@ void fixture_start(struct fixture *f, struct api_settings settings)
 
     if (!settings.enforcement_mode)
         settings.enforcement_mode = "dns+nft";
-    struct api_hooks hooks = {.ctx = f, .change = hook_change, .healthy = hook_healthy};
+    struct api_hooks hooks = {.ctx = f, .change = hook_change, .ask = hook_ask, .healthy = hook_healthy};
     struct policy *initial = NULL;
     struct why why = {0};
+    ck_assert_int_eq(rule_file_parse("deny.always", FIXTURE_DENY_ALWAYS, strlen(FIXTURE_DENY_ALWAYS), ACTION_DENY,
+                                     false, &f->deny_always, &why),
+                     0);
+    ck_assert_int_eq(rule_file_parse("allow.always", FIXTURE_ALLOW_ALWAYS, strlen(FIXTURE_ALLOW_ALWAYS), ACTION_ALLOW,
+                                     false, &f->allow_always, &why),
+                     0);
     ck_assert_int_eq(policy_from_json("", 0, 0, &initial, &why), 0);
     ck_assert_msg(api_start(&settings, &hooks, initial, f->log, &f->api, &why) == 0, "%s", why.text);
     f->in_force = initial;
@@ -123,6 +166,8 @@ void fixture_stop(struct fixture *f)
     mailbox_free(f->mailbox);
     loop_free(f->loop);
     policy_unref(f->in_force);
+    policy_unref(f->deny_always);
+    policy_unref(f->allow_always);
     log_free(f->log);
 }
 
@@ -137,12 +182,22 @@ void fixture_release(struct fixture *f)
     mailbox_post(f->mailbox, &f->release);
 }
 
-void fixture_wait_changes(struct fixture *f, unsigned n)
+static void wait_count(atomic_uint *count, unsigned n)
 {
     uint64_t limit = clock_monotonic_ns() + WAIT_S * NS_PER_S;
-    while (f->n_changes < n && clock_monotonic_ns() < limit)
+    while (*count < n && clock_monotonic_ns() < limit)
         usleep(1000);
-    ck_assert_uint_eq(f->n_changes, n);
+    ck_assert_uint_eq(*count, n);
+}
+
+void fixture_wait_changes(struct fixture *f, unsigned n)
+{
+    wait_count(&f->n_changes, n);
+}
+
+void fixture_wait_questions(struct fixture *f, unsigned n)
+{
+    wait_count(&f->n_questions, n);
 }
 
 char *fixture_in_force(struct fixture *f)

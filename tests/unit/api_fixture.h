@@ -20,6 +20,13 @@
 /* What the fake kernel says a dry run would take away. */
 #define FIXTURE_REVOKED "[{\"address\":\"192.0.2.1\"}]"
 
+/* The always files of the fake daemon, and the addresses it has learned and revoked, for www.example, 7 s before their
+ * end. */
+#define FIXTURE_DENY_ALWAYS "bad.test\n10.6.6.6\n"
+#define FIXTURE_ALLOW_ALWAYS "*.good.test\n10.0.0.0/8\n"
+#define FIXTURE_LEARNED "192.0.2.1"
+#define FIXTURE_LOST "192.0.2.2"
+
 struct fixture {
     struct api *api;
     struct log *log;
@@ -29,11 +36,14 @@ struct fixture {
     struct mailbox *mailbox;
     pthread_t thread;
     struct policy_change *held; /* its thread's */
+    struct policy_question *asked;
+    struct policy *deny_always, *allow_always;
     struct policy *in_force;    /* its thread's until fixture_stop() */
     struct mail release, end;
     atomic_bool hold, healthy;
     atomic_int error; /* the next verdict but `fail_after` ones */
     atomic_uint fail_after;
+    atomic_uint n_questions;
     atomic_uint n_changes; /* that arrived, dry runs not counted */
 };
 
@@ -50,6 +60,7 @@ void fixture_stop(struct fixture *f);
 void fixture_hold(struct fixture *f);
 void fixture_release(struct fixture *f);
 void fixture_wait_changes(struct fixture *f, unsigned n);
+void fixture_wait_questions(struct fixture *f, unsigned n);
 /* The policy the fake kernel has, as JSON; after api_stop() only. */
 char *fixture_in_force(struct fixture *f);
 /* Stops the API. Its log records, one a line as `LEVEL EVENT MSG key=value …`, must contain the text, or must not. */

@@ -101,6 +101,36 @@ START_TEST(asking_leaves_the_names_as_they_were)
 }
 END_TEST
 
+START_TEST(what_is_known_of_an_address)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    struct ip_addr addr = ip("198.51.100.1");
+    struct lease_info lease;
+    nft_lookup(nft, &addr, &lease);
+    ck_assert_int_eq(lease.state, LEASE_NONE);
+    ck_assert(ip_equal(&lease.addr, &addr));
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", B, 300), 0);
+    nft_lookup(nft, &addr, &lease);
+    ck_assert_int_eq(lease.state, LEASE_LEARNED);
+    ck_assert_str_eq(lease.names, "a.example,b.example");
+    ck_assert_uint_ge(lease.seconds_left, 350);
+    ck_assert_uint_le(lease.seconds_left, 360);
+    struct told told = {.denied = 'a'};
+    ck_assert_int_eq(nft_apply(nft, &deny_all, starts_otherwise, &told, NULL), 0);
+    nft_lookup(nft, &addr, &lease);
+    ck_assert_int_eq(lease.state, LEASE_LEARNED);
+    ck_assert_str_eq(lease.names, "b.example");
+    told.denied = 'b';
+    ck_assert_int_eq(nft_apply(nft, &deny_all, starts_otherwise, &told, NULL), 0);
+    nft_lookup(nft, &addr, &lease);
+    ck_assert_int_eq(lease.state, LEASE_REVOKED);
+    ck_assert_str_eq(lease.names, "b.example");
+    ck_assert_uint_gt(lease.seconds_left, 360);
+    nft_free(nft);
+}
+END_TEST
+
 START_TEST(as_json)
 {
     struct lease_info lease = {ip("2001:db8::1"), LEASE_REVOKED, 7, "a.test,q\\034u"};
@@ -125,6 +155,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, a_name_that_is_denied_takes_its_addresses_along);
     tcase_add_test(tcase, rules_for_addresses_count);
     tcase_add_test(tcase, asking_leaves_the_names_as_they_were);
+    tcase_add_test(tcase, what_is_known_of_an_address);
     tcase_add_test(tcase, as_json);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -1,0 +1,182 @@
+#include "api/explain_api.h"
+
+#include "api/effective.h"
+#include "api/server.h"
+#include "base/cleanup.h"
+#include "policy/policy_json.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A request that waits for what the loop says. */
+struct lookup {
+    struct policy_question question; /* to the loop and back */
+    struct api *api;
+    struct request *request;
+    struct rule_list *target; /* NULL, or one rule with the name or address in question */
+};
+
+static void lookup_free(struct lookup *lookup)
+{
+    if (!lookup)
+        return;
+    rule_list_free(lookup->target);
+    free(lookup);
+}
+
+DEFINE_CLEANUP(struct lookup, cleanup_lookup, lookup_free);
+
+/* Why a packet or a query passes or not. */
+struct explanation {
+    enum action action;
+    const char *layer;
+    const struct rule *rule; /* NULL: none */
+};
+
+/* In the order in which the kernel looks (nft/chains.c): what was learned counts when no rule names the address. */
+static struct explanation explain(const struct rule *target, const struct policy_question *question)
+{
+    const struct policy_layers *layers = &question->layers;
+    struct decision decision = question->about_address ? policy_decide_addr(layers, &question->addr)
+                                                       : policy_decide(layers, target->name, target->name_len);
+    struct explanation explanation = {decision.action, "default", decision.rule};
+    if (decision.rule)
+        explanation.layer = layer_name(decision.layer);
+    else if (question->lease.state == LEASE_REVOKED)
+        explanation = (struct explanation){ACTION_DENY, "revoked", NULL};
+    else if (question->lease.state == LEASE_LEARNED && decision.action == ACTION_DENY)
+        explanation = (struct explanation){ACTION_ALLOW, "learned", NULL};
+    return explanation;
+}
+
+static void answer_explain(const struct lookup *lookup)
+{
+    const struct policy_question *question = &lookup->question;
+    const struct rule *target = rule_list_at(lookup->target, 0);
+    struct explanation explanation = explain(target, question);
+    struct buf body = {0};
+    buf_printf(&body,
+               "{\"status\":\"ok\",\"enforcementMode\":\"%s\",\"target\":", lookup->api->settings.enforcement_mode);
+    buf_json_string(&body, target->text, strlen(target->text));
+    buf_printf(&body,
+               ",\"action\":\"%s\",\"layer\":\"%s\",\"rule\":", explanation.action == ACTION_ALLOW ? "allow" : "deny",
+               explanation.layer);
+    if (explanation.rule)
+        rule_to_json(explanation.rule, &body);
+    else
+        buf_puts(&body, "null");
+    if (question->about_address) {
+        buf_puts(&body, ",\"lease\":");
+        if (question->lease.state != LEASE_NONE)
+            lease_info_to_json(&question->lease, &body);
+        else
+            buf_puts(&body, "null");
+    }
+    buf_puts(&body, "}\n");
+    request_answer(lookup->request, MHD_HTTP_OK, "application/json", &body);
+}
+
+static void answer_effective(const struct lookup *lookup)
+{
+    struct api *api = lookup->api;
+    struct MHD_Response *answer =
+        effective_answer(&api->effective, &lookup->question.layers, api->settings.enforcement_mode);
+    if (answer)
+        request_answer_response(lookup->request, MHD_HTTP_OK, "application/json", answer);
+    else
+        request_answer_line(lookup->request, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory");
+}
+
+static void on_back(struct mail *mail, void *ctx)
+{
+    struct lookup *lookup = (struct lookup *)mail; /* the first member of its first member */
+    struct api *api = ctx;
+    if (lookup->target)
+        answer_explain(lookup);
+    else
+        answer_effective(lookup);
+    policy_layers_unref(&lookup->question.layers);
+    api->n_lookups--;
+    server_resume(lookup->request);
+    lookup_free(lookup);
+}
+
+/* The loop's thread. */
+static void on_answered(struct policy_question *question)
+{
+    struct lookup *lookup = (struct lookup *)question;
+    question->mail.deliver = on_back;
+    mailbox_post(lookup->api->mailbox, &question->mail);
+}
+
+static void ask(struct lookup *lookup)
+{
+    struct api *api = lookup->api;
+    if (api->out_of_time) {
+        request_answer_line(lookup->request, MHD_HTTP_SERVICE_UNAVAILABLE, "the sidecar is stopping");
+        lookup_free(lookup);
+        return;
+    }
+    lookup->question.answered = on_answered;
+    api->n_lookups++;
+    api->hooks.ask(api->hooks.ctx, &lookup->question);
+}
+
+static struct lookup *lookup_new(struct api *api, struct request *request)
+{
+    struct lookup *lookup = calloc(1, sizeof(*lookup));
+    if (!lookup) {
+        request_answer_line(request, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory");
+        return NULL;
+    }
+    lookup->api = api;
+    lookup->request = request;
+    return lookup;
+}
+
+/* A target as rules have it, but one that is a single name or address. */
+static int parse_target(const char *text, struct lookup *lookup, struct why *why)
+{
+    why_set(why, 0, "out of memory");
+    int error = rule_list_new(&lookup->target);
+    if (!error)
+        error = rule_list_add(lookup->target, ACTION_DENY, text, why);
+    if (error)
+        return error;
+    const struct rule *rule = rule_list_at(lookup->target, 0);
+    const struct ip_addr *addr = &rule->prefix.addr;
+    if (rule->kind != TARGET_NAME && (rule->kind != TARGET_PREFIX || rule->prefix.bits != 8 * ip_size(addr->family)))
+        return why_set(why, -EINVAL, "\"%.100s\": expected one name or one IP address", rule->text);
+    lookup->question.about_address = rule->kind == TARGET_PREFIX;
+    lookup->question.addr = *addr;
+    return 0;
+}
+
+void explain_api_get(struct api *api, struct request *request)
+{
+    const char *text;
+    if (!request_argument(request, "target", &text)) {
+        request_answer_line(request, MHD_HTTP_BAD_REQUEST, "target: missing; expected a name or an IP address");
+        return;
+    }
+    _cleanup_(cleanup_lookup) struct lookup *lookup = lookup_new(api, request);
+    if (!lookup)
+        return;
+    struct why why;
+    int error = parse_target(text, lookup, &why);
+    if (error) {
+        char line[WHY_MAX + 16];
+        snprintf(line, sizeof(line), "target: %s", why.text);
+        request_answer_line(request, error == -EINVAL ? MHD_HTTP_BAD_REQUEST : MHD_HTTP_INTERNAL_SERVER_ERROR, line);
+        return;
+    }
+    ask(take_pointer(lookup));
+}
+
+void effective_api_get(struct api *api, struct request *request)
+{
+    struct lookup *lookup = lookup_new(api, request);
+    if (lookup)
+        ask(lookup);
+}
