@@ -77,8 +77,10 @@ static bool is_fresh(const struct version *version)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    int64_t age_ns =
-        (int64_t)(now.tv_sec - version->altered.tv_sec) * (int64_t)NS_PER_S + (now.tv_nsec - version->altered.tv_nsec);
+    int64_t age_s = (int64_t)now.tv_sec - version->altered.tv_sec;
+    if (age_s < -1 || age_s > 1)
+        return false;
+    int64_t age_ns = age_s * (int64_t)NS_PER_S + now.tv_nsec - version->altered.tv_nsec;
     return age_ns > -CLOCK_TICK_NS && age_ns < CLOCK_TICK_NS;
 }
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import time
 
 import pytest
@@ -62,8 +61,8 @@ def test_written_file_is_live(world, start, folder, write, exists):
     assert not _denied(world) and connects(world.sandbox, "203.0.113.13")
     write(folder)
     _live_within_a_second(world)
-    record = sidecar.wait_event("updated", source="always")
-    assert [rule["target"] for rule in record["rules"]] == DENIED.split()
+    rules = [{"action": "deny", "target": target} for target in DENIED.split()]
+    sidecar.wait_event("updated", source="always", rules=rules)
 
 
 def test_deleted_file_has_no_rules(world, start, folder):
@@ -149,13 +148,3 @@ def test_learned_addresses_go_with_a_new_deny(world, start, folder):
     _in_place(folder)
     _live_within_a_second(world)
     refusal_seconds(world.sandbox, "203.0.113.11")
-
-
-def test_hangup_after_a_write_reads_it_once(start, folder):
-    sidecar = start(RULES=RULES)
-    _in_place(folder)
-    time.sleep(0.05)  # the file's clock has gone on
-    sidecar.signal(signal.SIGHUP)
-    sidecar.wait_event("updated", source="always")
-    time.sleep(0.4)
-    assert len(sidecar.events("updated", source="always")) == 1
