@@ -1,5 +1,6 @@
 #include "nft/chains.h"
 
+#include "nft/changes.h"
 #include "nft/expr.h"
 #include "nft/sets.h"
 #include "nft/table.h"
@@ -18,6 +19,7 @@
 #define PRIORITY_DNS (-110)
 #define PRIORITY_EGRESS 0
 #define OWN_PORTS_MAX 64
+#define MS_PER_S 1000ull
 
 #define CT_ESTABLISHED_RELATED (NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED))
 
@@ -249,6 +251,19 @@ static void egress_doh(struct batch *batch, const struct nft_settings *settings)
     }
 }
 
+/* A program that looks its address up once and connects again and again keeps it. The longest lease, so that none is
+ * shortened. */
+static void prolong_learned(struct batch *batch)
+{
+    char name[SET_NAME_MAX];
+    for (size_t i = 0; i < 2; i++) {
+        struct rule rule = rule_begin(batch, "egress");
+        match_ct_state(&rule, NF_CT_STATE_BIT(IP_CT_NEW));
+        match_destination_in(&rule, families[i], set_name("dyn_allow", families[i], name));
+        rule_prolongs(&rule, name, LEASE_MAX_S * MS_PER_S);
+    }
+}
+
 void chain_egress(struct batch *batch, const struct nft_settings *settings, bool default_allow)
 {
     table_add_output_chain(batch, "egress", "filter", PRIORITY_EGRESS, NF_DROP);
@@ -264,6 +279,7 @@ void chain_egress(struct batch *batch, const struct nft_settings *settings, bool
     struct rule rule = rule_begin(batch, "egress");
     match_ct_state(&rule, CT_ESTABLISHED_RELATED);
     verdict(&rule, NF_ACCEPT, NULL);
+    prolong_learned(batch);
     rules_for_sets(batch, "egress", "dyn_allow", NF_ACCEPT, NULL);
     rules_for_sets(batch, "egress", "allow", NF_ACCEPT, NULL);
     table_add_chain(batch, "fallback");

@@ -1,18 +1,13 @@
 #include "nft/changes.h"
 
+#include "base/buf.h"
 #include "base/loop.h"
 #include "nft/elements.h"
 
 #include <errno.h>
 #include <linux/netfilter/nf_tables.h>
 #include <stdlib.h>
-
-/* Leases that end within this time are deleted by the transactions of others, and so are those that ended as recently:
- * the kernel may or may not have an element for them. It collects ended elements only when no transaction comes in
- * between, and until then they fill the set: with some thousand transactions a second hardly any of 200,000 were
- * collected in 10 s, and then additions failed with ENFILE. */
-#define SWEEP_NS (3 * NS_PER_S)
-#define SWEEP_MAX 256 /* per transaction, beside as many as were added */
+#include <string.h>
 
 static const char *const set_names[N_TIMED_SETS] = {"dyn_allow_v4", "dyn_allow_v6", "revoked_v4", "revoked_v6"};
 
@@ -32,6 +27,7 @@ struct changes {
     struct change *items;
     size_t n, cap;
     size_t n_drops[N_TIMED_SETS], n_evictions;
+    struct buf dropped, due; /* of struct ip_addr: learned addresses to be deleted once more, later and now */
 };
 
 int changes_new(uint32_t max, uint64_t seed, struct changes **ret)
@@ -56,6 +52,8 @@ void changes_free(struct changes *changes)
         return;
     for (size_t i = 0; i < N_TIMED_SETS; i++)
         leases_free(changes->sets[i]);
+    buf_done(&changes->dropped);
+    buf_done(&changes->due);
     free(changes->items);
     free(changes);
 }
@@ -144,25 +142,9 @@ int changes_drop(struct changes *changes, enum timed_set set, struct lease *leas
     return 0;
 }
 
-static int sweep(struct changes *changes, enum timed_set set, uint64_t now_ns)
-{
-    for (size_t left = changes->n + SWEEP_MAX; left > 0; left--) {
-        struct lease *lease = leases_soonest(changes->sets[set]);
-        if (!lease || lease->expires_ns > now_ns + SWEEP_NS)
-            break;
-        if (lease->expires_ns + SWEEP_NS < now_ns)
-            leases_remove(changes->sets[set], lease);
-        else if (changes_drop(changes, set, lease))
-            return -ENOMEM;
-    }
-    return 0;
-}
-
-int changes_make_room(struct changes *changes, uint64_t now_ns)
+int changes_make_room(struct changes *changes)
 {
     for (enum timed_set set = 0; set < N_TIMED_SETS; set++) {
-        if (sweep(changes, set, now_ns))
-            return -ENOMEM;
         while (leases_count(changes->sets[set]) - changes->n_drops[set] > changes->max) {
             struct lease *lease = leases_soonest(changes->sets[set]);
             if (!lease)
@@ -239,12 +221,52 @@ static void reset(struct changes *changes)
         changes->n_drops[i] = 0;
 }
 
+/* When memory runs out an address is not deleted once more: what comes back by chance then ends by itself. */
+static void remember_dropped(struct changes *changes, const struct change *change)
+{
+    if (change->set == ALLOW_V4 || change->set == ALLOW_V6)
+        buf_append(&changes->dropped, &change->lease->addr, sizeof(change->lease->addr));
+}
+
+/* Deleting what is missing would be an error, so what is there or not is added first. */
+static size_t encode_due(const struct changes *changes, enum timed_set set, uint16_t type, struct batch *batch)
+{
+    struct elements elements = {.batch = batch, .set = set_names[set], .type = type};
+    const struct ip_addr *addr = (const struct ip_addr *)changes->due.data;
+    size_t n = 0;
+    for (size_t left = changes->due.len / sizeof(*addr); left > 0; left--, addr++) {
+        if (allow_set(addr->family) != set || leases_find(changes->sets[set], addr))
+            continue;
+        elements_put(&elements, &(struct element){.key = addr->bytes, .size = ip_size(addr->family)});
+        n++;
+    }
+    elements_end(&elements);
+    return n;
+}
+
+size_t changes_encode_again(const struct changes *changes, struct batch *batch)
+{
+    encode_due(changes, ALLOW_V4, NFT_MSG_NEWSETELEM, batch);
+    encode_due(changes, ALLOW_V6, NFT_MSG_NEWSETELEM, batch);
+    return encode_due(changes, ALLOW_V4, NFT_MSG_DELSETELEM, batch) +
+           encode_due(changes, ALLOW_V6, NFT_MSG_DELSETELEM, batch);
+}
+
+void changes_again_done(struct changes *changes)
+{
+    struct buf done = changes->due;
+    changes->due = changes->dropped;
+    changes->dropped = done;
+    buf_clear(&changes->dropped);
+}
+
 void changes_commit(struct changes *changes)
 {
     for (size_t i = 0; i < changes->n; i++) {
         struct change *change = &changes->items[i];
         struct leases *leases = changes->sets[change->set];
         if (change->kind == DROP) {
+            remember_dropped(changes, change);
             leases_remove(leases, change->lease);
             continue;
         }

@@ -36,13 +36,18 @@ int changes_add(struct changes *changes, enum timed_set set, const struct ip_add
 int changes_renew(struct changes *changes, enum timed_set set, struct lease *lease, uint64_t expires_ns);
 /* Takes a lease out that is not part of the transaction yet. 0 or -ENOMEM. */
 int changes_drop(struct changes *changes, enum timed_set set, struct lease *lease);
-/* Drops leases that are about to end, and those that end first from sets that would be too full. 0, -ENOMEM, or -ENOSPC
- * when the additions of this transaction alone are too many. */
-int changes_make_room(struct changes *changes, uint64_t now_ns);
+/* Drops the leases that end first from sets that would be too full. 0, -ENOMEM, or -ENOSPC when the additions of this
+ * transaction alone are too many. */
+int changes_make_room(struct changes *changes);
 
 void changes_encode(const struct changes *changes, struct batch *batch, uint64_t now_ns);
 /* Adds every lease to sets that are new and empty. */
 void changes_encode_all(const struct changes *changes, struct batch *batch, uint64_t now_ns);
+
+/* Deletes learned addresses once more that were dropped before the last changes_again_done() and not added since: a
+ * packet that was between looking its address up and prolonging it may have put it back. Returns their number. */
+size_t changes_encode_again(const struct changes *changes, struct batch *batch);
+void changes_again_done(struct changes *changes);
 
 void changes_commit(struct changes *changes);
 void changes_roll_back(struct changes *changes);

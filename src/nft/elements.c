@@ -4,7 +4,10 @@
 
 #include <arpa/inet.h>
 #include <endian.h>
+#include <libnftnl/common.h>
+#include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <string.h>
 
 /* Attribute lengths have 16 bits, and a list that outgrows them breaks without an error. */
@@ -131,4 +134,31 @@ struct element element_read(const struct nlattr *item)
             element.comment = read_comment(attr);
     }
     return element;
+}
+
+int elements_read(void *ctx, const struct nlmsghdr *answer)
+{
+    const struct element_reader *reader = ctx;
+    const struct nlattr *attr, *item;
+    mnl_attr_for_each(attr, answer, sizeof(struct nfgenmsg))
+    {
+        if (mnl_attr_get_type(attr) != NFTA_SET_ELEM_LIST_ELEMENTS)
+            continue;
+        mnl_attr_for_each_nested(item, attr)
+        {
+            struct element element = element_read(item);
+            int error = reader->take(reader->ctx, &element);
+            if (error)
+                return error;
+        }
+    }
+    return 0;
+}
+
+struct nlmsghdr *elements_question(void *room, const char *set, uint16_t flags)
+{
+    struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(room, NFT_MSG_GETSETELEM, NFPROTO_INET, flags, 0);
+    mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, NFT_TABLE);
+    mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, set);
+    return nlh;
 }

@@ -39,4 +39,14 @@ void elements_put_ranges(struct batch *batch, const char *set, const struct ip_r
 /* Reads an element as the kernel lists it; all pointers point into `item`. What is malformed or missing is empty. */
 struct element element_read(const struct nlattr *item);
 
+/* For conn_ask(): hands each element of an answer to `take`, until it returns an error. */
+struct element_reader {
+    int (*take)(void *ctx, const struct element *element);
+    void *ctx;
+};
+
+int elements_read(void *reader, const struct nlmsghdr *answer);
+/* Writes the head of a question for elements of a set into `room`, 128 bytes; the caller may append a list. */
+struct nlmsghdr *elements_question(void *room, const char *set, uint16_t flags);
+
 #endif

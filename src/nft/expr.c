@@ -258,6 +258,16 @@ void verdict_prohibited(struct rule *rule)
     reject(rule, NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_ADMIN_PROHIBITED);
 }
 
+void rule_prolongs(struct rule *rule, const char *set, uint64_t timeout_ms)
+{
+    expr_begin(rule, "dynset");
+    put_text(rule, NFTNL_EXPR_DYNSET_SET_NAME, set);
+    put_u32(rule, NFTNL_EXPR_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
+    put_u32(rule, NFTNL_EXPR_DYNSET_SREG_KEY, NFT_REG_1); /* what was looked up is still there */
+    put(rule, NFTNL_EXPR_DYNSET_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
+    rule_append(rule);
+}
+
 void rule_sets_zone(struct rule *rule, uint16_t zone)
 {
     uint8_t direction = IP_CT_DIR_ORIGINAL;

@@ -46,6 +46,9 @@ void match_ct_reply(struct rule *rule);
 void verdict(struct rule *rule, int32_t code, const char *chain);
 void verdict_tcp_reset(struct rule *rule);
 void verdict_prohibited(struct rule *rule);
+/* No verdict: the element of the packet's destination in `set`, a timeout set, which the rule found there with
+ * match_destination_in() as its last match, lasts `timeout_ms` from now. */
+void rule_prolongs(struct rule *rule, const char *set, uint64_t timeout_ms);
 /* No verdict: the connection that the packet opens is told apart from others with the same addresses and ports. */
 void rule_sets_zone(struct rule *rule, uint16_t zone);
 void verdict_redirect(struct rule *rule, uint16_t port);

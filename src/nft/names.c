@@ -120,6 +120,16 @@ uint64_t names_mark_denied(struct names *names, uint64_t now_ns, names_allowed *
     return until;
 }
 
+void names_prolong(struct names *names, uint64_t expires_ns)
+{
+    struct record *record;
+    FOR_EACH_RECORD(record, names)
+    {
+        if (record->expires_ns < expires_ns)
+            record->expires_ns = expires_ns;
+    }
+}
+
 void names_drop_ended(struct names *names, uint64_t now_ns)
 {
     for (size_t at = 0; at < names->len;) {

@@ -29,6 +29,8 @@ int names_copy(const struct names *names, struct names *ret);
 /* Marks the names that are no longer allowed, says whether there are any, and returns until when the others hold: 0
  * when none is left at `now_ns`. */
 uint64_t names_mark_denied(struct names *names, uint64_t now_ns, names_allowed *allowed, void *ctx, bool *ret_any);
+/* All names hold until `expires_ns`, those that hold longer excepted. */
+void names_prolong(struct names *names, uint64_t expires_ns);
 /* Drops what ended at or before `now_ns`. */
 void names_drop_ended(struct names *names, uint64_t now_ns);
 void names_drop_denied(struct names *names);

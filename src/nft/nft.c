@@ -3,6 +3,7 @@
 #include "base/loop.h"
 #include "nft/changes.h"
 #include "nft/conn.h"
+#include "nft/ended.h"
 #include "nft/inspect.h"
 #include "nft/nft_policy.h"
 #include "nft/plan.h"
@@ -17,8 +18,10 @@
 #define LEASE_EXTRA_S 60
 /* A lease this much shorter than a new one is not written anew: popular names are asked far more often. */
 #define LEASE_TOLERANCE_S 5
-/* The tolerance, and what changes.c sweeps before its time. */
+/* The tolerance, and the time that an answer may be on its way. */
 #define LEASE_MARGIN_S 8
+
+#define ENDED_PER_CHANGE 4096
 
 struct nft {
     const struct nft_settings *settings;
@@ -113,7 +116,7 @@ int nft_restore(struct nft *nft, const struct nft_policy *policy,
         return error;
     error = revoke_denied(nft->changes, policy, still_allowed, ctx, now_ns);
     if (!error)
-        error = changes_make_room(nft->changes, now_ns);
+        error = changes_make_room(nft->changes);
     if (error) {
         changes_roll_back(nft->changes);
         return why_set(why, error, "cannot take over learned addresses: %s", strerror(-error));
@@ -129,22 +132,6 @@ int nft_recall_upstreams(struct sock_addr *ret, size_t max, size_t *ret_n, struc
     return error ? error : restore_upstreams(conn, ret, max, ret_n, why);
 }
 
-int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)
-{
-    bool changed = true;
-    int error = nft->damaged ? 0 : conn_others_changed(nft->conn, &changed, why);
-    if (error)
-        return error;
-    if (changed) {
-        nft->damaged = true;
-        error = nft_install(nft, &nft->policy, why);
-        if (error)
-            return error;
-    }
-    *ret_repaired = changed;
-    return 0;
-}
-
 /* Sends what was collected in `changes` together with what is in `batch`, and follows the kernel's verdict. */
 static int commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, struct why *why)
 {
@@ -157,6 +144,41 @@ static int commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns,
     return error;
 }
 
+/* Follows up on leases that ended, and on addresses that were dropped. */
+static int tidy(struct nft *nft)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+    int error = ended_settle(nft->conn, nft->changes, ENDED_PER_CHANGE, now_ns);
+    if (error) {
+        changes_roll_back(nft->changes);
+        return error;
+    }
+    batch_begin(nft->batch);
+    if (changes_encode_again(nft->changes, nft->batch) + changes_count(nft->changes) > 0)
+        error = commit_changes(nft, nft->batch, now_ns, NULL);
+    if (!error)
+        changes_again_done(nft->changes);
+    return error;
+}
+
+int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)
+{
+    bool changed = true;
+    int error = nft->damaged ? 0 : conn_others_changed(nft->conn, &changed, why);
+    if (error)
+        return error;
+    if (!changed && nft->settings->filter && tidy(nft))
+        changed = true; /* the kernel does not know what we know */
+    if (changed) {
+        nft->damaged = true;
+        error = nft_install(nft, &nft->policy, why);
+        if (error)
+            return error;
+    }
+    *ret_repaired = changed;
+    return 0;
+}
+
 int nft_apply(struct nft *nft, const struct nft_policy *policy,
               bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why)
 {
@@ -167,9 +189,11 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
     if (batch_new(&batch) || nft_policy_copy(policy, &copy))
         return why_set(why, -ENOMEM, "out of memory");
     uint64_t now_ns = clock_monotonic_ns();
-    int error = revoke_denied(nft->changes, policy, still_allowed, ctx, now_ns);
+    int error = ended_settle(nft->conn, nft->changes, ENDED_PER_CHANGE, now_ns);
     if (!error)
-        error = changes_make_room(nft->changes, now_ns);
+        error = revoke_denied(nft->changes, policy, still_allowed, ctx, now_ns);
+    if (!error)
+        error = changes_make_room(nft->changes);
     if (error) {
         changes_roll_back(nft->changes);
         why_set(why, error, "cannot revoke addresses: %s", strerror(-error));
@@ -241,7 +265,9 @@ static int learn(struct nft *nft, const struct learned *learned, size_t n, uint6
     if (!error && !changes_count(nft->changes))
         return 0;
     if (!error)
-        error = changes_make_room(nft->changes, now_ns);
+        error = ended_settle(nft->conn, nft->changes, changes_count(nft->changes), now_ns);
+    if (!error)
+        error = changes_make_room(nft->changes);
     if (error) {
         changes_roll_back(nft->changes);
         return error;

@@ -20,6 +20,9 @@ static const struct {
     {"allow", offsetof(struct nft_policy, allow)},
 };
 
+/* Deleting an element that ended takes up a place until the end of the transaction, see encode_set() in changes.c. */
+#define SET_SLACK 8192
+
 #define N_POLICY_SETS (sizeof(policy_sets) / sizeof(policy_sets[0]))
 
 static const struct ip_ranges *ranges_of(const struct nft_policy *policy, size_t i)
@@ -99,8 +102,9 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
         set_pair(batch, "doh_block", NFT_SET_INTERVAL, 0);
         put_ranges(batch, "doh_block", &settings->doh_blocklist);
     }
-    set_pair(batch, "dyn_allow", NFT_SET_TIMEOUT, settings->max_addresses);
-    set_pair(batch, "revoked", NFT_SET_TIMEOUT, settings->max_addresses);
+    uint32_t size = settings->max_addresses + SET_SLACK;
+    set_pair(batch, "dyn_allow", NFT_SET_TIMEOUT | NFT_SET_EVAL, size);
+    set_pair(batch, "revoked", NFT_SET_TIMEOUT, size);
     chain_egress(batch, settings, policy->default_allow);
 }
 

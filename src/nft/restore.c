@@ -5,47 +5,17 @@
 #include "nft/sets.h"
 
 #include <errno.h>
-#include <libnftnl/common.h>
-#include <linux/netfilter.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TRIES 10 /* while others change the rule set */
 
-struct reader {
-    int (*take)(void *ctx, const struct element *element);
-    void *ctx;
-};
-
-static int take_answer(void *ctx, const struct nlmsghdr *answer)
-{
-    struct reader *reader = ctx;
-    const struct nlattr *attr, *item;
-    mnl_attr_for_each(attr, answer, sizeof(struct nfgenmsg))
-    {
-        if (mnl_attr_get_type(attr) != NFTA_SET_ELEM_LIST_ELEMENTS)
-            continue;
-        mnl_attr_for_each_nested(item, attr)
-        {
-            struct element element = element_read(item);
-            int error = reader->take(reader->ctx, &element);
-            if (error)
-                return error;
-        }
-    }
-    return 0;
-}
-
 /* All elements of a set; none when it is absent. -EINTR: those taken are not all of one moment. */
-static int read_set(struct conn *conn, const char *set, struct reader *reader, struct why *why)
+static int read_set(struct conn *conn, const char *set, struct element_reader *reader, struct why *why)
 {
-    _Alignas(struct nlmsghdr) char question[256];
-    struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(question, NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_DUMP, 0);
-    mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, NFT_TABLE);
-    mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, set);
-    int error = conn_ask(conn, question, nlh->nlmsg_len, take_answer, reader, why);
+    _Alignas(struct nlmsghdr) char room[128];
+    struct nlmsghdr *question = elements_question(room, set, NLM_F_DUMP);
+    int error = conn_ask(conn, question, question->nlmsg_len, elements_read, reader, why);
     return error == -ENOENT ? 0 : error;
 }
 
@@ -99,7 +69,7 @@ int restore_leases(struct conn *conn, struct changes *changes, uint64_t now_ns, 
                                       .revoked = set == REVOKED_V4 || set == REVOKED_V6,
                                       .now_ns = now_ns,
                                       .longest_ns = timed_set_longest_ns(set)};
-        struct reader reader = {.take = take_lease, .ctx = &leases};
+        struct element_reader reader = {.take = take_lease, .ctx = &leases};
         int error = -EINTR;
         for (size_t i = 0; i < TRIES && error == -EINTR; i++) {
             forget_all(leases.leases);
@@ -141,7 +111,7 @@ int restore_upstreams(struct conn *conn, struct sock_addr *ret, size_t max, size
         for (size_t f = 0; f < 2 && !error; f++) {
             char name[SET_NAME_MAX];
             struct upstream_reader upstreams = {.list = ret, .max = max, .family = families[f]};
-            struct reader reader = {.take = take_upstream, .ctx = &upstreams};
+            struct element_reader reader = {.take = take_upstream, .ctx = &upstreams};
             error = read_set(conn, set_name("upstream", families[f], name), &reader, why);
         }
     }

@@ -125,3 +125,14 @@ def test_resolv_conf_that_stayed_is_no_warning(world, start):
     sidecar.restart().wait_healthy()
     sidecar.wait_event("loaded")
     assert not [record for record in sidecar.records if "resolv.conf" in record["msg"]]
+
+
+def test_connections_prolong_a_lease_across_a_restart(world, start):
+    sidecar = start(RULES=RULES)
+    dnsclient.ask(world.sandbox, "moment.allowed.test")  # a TTL of 0, a lease of a minute
+    assert _seconds_left(world, "203.0.113.41") <= 60
+    assert connects(world.sandbox, "203.0.113.41")
+    assert _seconds_left(world, "203.0.113.41") > 350
+    sidecar.kill()
+    sidecar.restart().wait_healthy()
+    assert _seconds_left(world, "203.0.113.41") > 340
