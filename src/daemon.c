@@ -71,6 +71,11 @@ static void deliver_change(struct mail *mail, void *ctx)
         change->answered(change);
         return;
     }
+    if (change->settled) {
+        enforcer_settle(&daemon->enforcer);
+        change->answered(change);
+        return;
+    }
     change->error = enforcer_change(&daemon->enforcer, change->next, &change->why);
     /* A refused change leaves the old policy whole; a refused way back leaves a policy that nobody was promised. */
     if (!change->error || change->back)

@@ -42,7 +42,18 @@ int enforcer_install(struct enforcer *enforcer, struct why *why)
     struct policy_layers layers = enforcer_layers(enforcer);
     struct nft_policy rules = for_kernel(&layers);
     int error = nft_restore(enforcer->nft, &rules, still_allowed, &layers, why);
-    return error ? error : nft_install(enforcer->nft, &rules, why);
+    if (!error)
+        error = nft_install(enforcer->nft, &rules, why);
+    if (!error)
+        enforcer_settle(enforcer);
+    return error;
+}
+
+void enforcer_settle(struct enforcer *enforcer)
+{
+    struct why why;
+    if (nft_settle(enforcer->nft, &why))
+        log_printf(enforcer->log, LOG_ERROR, "open flows that lost permission could not be ended: %s", why.text);
 }
 
 /* Kernel and proxy get the new layers together. On failure both hold the old ones. */
@@ -184,6 +195,7 @@ bool enforcer_reload_always(struct enforcer *enforcer, bool again)
         reload_failed(enforcer, again, &why);
         return false;
     }
+    enforcer_settle(enforcer);
     dns_proxy_set_log_skip(enforcer->proxy, always.log_skip);
     always_done(&enforcer->always);
     enforcer->always = always;

@@ -30,6 +30,8 @@ int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *
 /* What enforcing `next` would take away: `ret_revoked` gets a JSON array of learned addresses (base/learned.h), at most
  * the first ENFORCER_PREVIEW_MAX of all `*ret_n`. Changes nothing. 0 or -ENOMEM. */
 int enforcer_preview(struct enforcer *enforcer, struct policy *next, struct buf *ret_revoked, size_t *ret_n);
+/* The policy that was applied last stays: ends the open flows that lost permission. Logs when it cannot. */
+void enforcer_settle(struct enforcer *enforcer);
 /* Rereads the always files; a bad new version leaves the last good rules in force. Logs and counts what came of it,
  * unless `again`: the same version failed before. True when this version need not be read again: its rules are in force,
  * or their text is at fault. Blocks on the disk. */

@@ -13,10 +13,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A letter to the loop: enforce `next`, or say what enforcing it would take away. */
+/* A letter to the loop: enforce `next`, or say what enforcing it would take away; and another when it is sure that it
+ * stays. */
 struct policy_change {
     struct mail mail;
     struct policy *next; /* the sender keeps its reference until answered; the loop takes its own */
+    bool settled;        /* `next` is in force and its file in place: end the flows that lost permission */
     bool back;           /* `next` is the policy before: the file of the new one could not be put in place */
     bool dry_run;        /* change nothing; fill `revoked` */
     int error;           /* the verdict: 0, or -errno with `why`, and then the old policy is still in force */

@@ -56,6 +56,7 @@ static void post(struct change *change, struct policy *policy)
 {
     struct api *api = change->api;
     change->letter = (struct policy_change){.next = policy,
+                                            .settled = change->settling,
                                             .back = change->reverting,
                                             .dry_run = change->request->dry_run,
                                             .answered = on_answered};
@@ -119,12 +120,16 @@ static void advance(struct api *api)
     }
 }
 
-/* True: the loop has to be asked again. */
+/* True: the loop has to be told more. */
 static bool conclude(struct change *change)
 {
     struct api *api = change->api;
     if (change->request->dry_run) {
         dry_run_answer(change);
+        return false;
+    }
+    if (change->settling) {
+        policy_api_answer(api, change->request, change->reset ? POLICY_RESET : NULL, !change->reset);
         return false;
     }
     if (change->reverting) {
@@ -145,8 +150,8 @@ static bool conclude(struct change *change)
     }
     current_set(&api->current, change->next);
     record_update(change);
-    policy_api_answer(api, change->request, change->reset ? POLICY_RESET : NULL, !change->reset);
-    return false;
+    change->settling = true;
+    return true;
 }
 
 static void on_verdict(struct mail *mail, void *ctx)

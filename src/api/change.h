@@ -1,7 +1,8 @@
 /* Policy changes, one at a time, in the order in which their bodies were complete. Each is made from the policy that is
  * in force when its turn comes:
  *
- *   make the next policy → write the file aside → the loop applies it → put the file in place → adopt it → answer
+ *   make the next policy → write the file aside → the loop applies it → put the file in place → adopt it →
+ *   the loop ends the flows that lost permission → answer
  *
  * Whatever fails leaves kernel, memory and file with the old policy: a file that cannot be put in place sends the old
  * policy to the loop once more. The request waits suspended; a client that goes away changes nothing. All of this runs
@@ -20,6 +21,7 @@ struct change {
     struct api *api;
     struct request *request;
     struct file_replacement *file;
+    bool settling;       /* done, but for what the loop does then */
     bool reverting;      /* the old policy is on its way back to the loop */
     struct why why_back; /* because of this */
     /* What the maker fills. */

@@ -3,8 +3,11 @@
 #include "base/loop.h"
 #include "nft/changes.h"
 #include "nft/conn.h"
+#include "nft/cut.h"
 #include "nft/ended.h"
+#include "nft/flows.h"
 #include "nft/inspect.h"
+#include "nft/learn.h"
 #include "nft/nft_policy.h"
 #include "nft/plan.h"
 #include "nft/restore.h"
@@ -15,12 +18,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define LEASE_EXTRA_S 60
-/* A lease this much shorter than a new one is not written anew: popular names are asked far more often. */
-#define LEASE_TOLERANCE_S 5
-/* The tolerance, and the time that an answer may be on its way. */
-#define LEASE_MARGIN_S 8
-
 #define ENDED_PER_CHANGE 4096
 
 struct nft {
@@ -28,9 +25,11 @@ struct nft {
     struct conn *conn;
     struct batch *batch; /* for learning, whose transactions are small */
     struct changes *changes;
-    struct nft_policy policy; /* in force; its ranges are ours */
-    bool no_zones;            /* the kernel has no conntrack zones */
-    bool damaged;             /* the table may not be what we made it */
+    struct nft_policy policy;  /* in force; its ranges are ours */
+    struct nft_policy settled; /* what was in force when nft_settle() was last called; its ranges, too */
+    bool is_settled;           /* `settled` is `policy`, and empty here */
+    bool no_zones;             /* the kernel has no conntrack zones */
+    bool damaged;              /* the table may not be what we made it */
 };
 
 void nft_free(struct nft *nft)
@@ -38,6 +37,7 @@ void nft_free(struct nft *nft)
     if (!nft)
         return;
     nft_policy_done(&nft->policy);
+    nft_policy_done(&nft->settled);
     changes_free(nft->changes);
     batch_free(nft->batch);
     conn_free(nft->conn);
@@ -125,13 +125,6 @@ int nft_restore(struct nft *nft, const struct nft_policy *policy,
     return 0;
 }
 
-int nft_recall_upstreams(struct sock_addr *ret, size_t max, size_t *ret_n, struct why *why)
-{
-    _cleanup_conn_ struct conn *conn = NULL;
-    int error = conn_open(&conn, why);
-    return error ? error : restore_upstreams(conn, ret, max, ret_n, why);
-}
-
 /* Sends what was collected in `changes` together with what is in `batch`, and follows the kernel's verdict. */
 static int commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, struct why *why)
 {
@@ -202,10 +195,59 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
         plan_policy(batch, &nft->policy, policy);
         error = commit_changes(nft, batch, now_ns, why);
     }
-    nft_policy_done(error ? &copy : &nft->policy);
+    if (error) {
+        nft_policy_done(&copy);
+        return error;
+    }
+    if (nft->is_settled)
+        nft->settled = nft->policy;
+    else
+        nft_policy_done(&nft->policy);
+    nft->is_settled = false;
+    nft->policy = copy;
+    return 0;
+}
+
+/* Makes sure that rules refuse what these flows send. */
+static int refuse_flows(struct nft *nft, struct cut *cut, const struct buf *flows, struct why *why)
+{
+    const struct flow *flow = (const struct flow *)flows->data;
+    int error = 0;
+    for (size_t left = flows->len / sizeof(*flow); left > 0 && !error; left--, flow++) {
+        struct ip_addr peer = sock_addr_ip(&flow->peer);
+        error = cut_refuse(cut, &peer);
+    }
     if (!error)
-        nft->policy = copy;
-    return error;
+        error = changes_make_room(nft->changes);
+    if (error || !changes_count(nft->changes)) {
+        changes_roll_back(nft->changes);
+        return error;
+    }
+    batch_begin(nft->batch);
+    return commit_changes(nft, nft->batch, cut->now_ns, why);
+}
+
+int nft_settle(struct nft *nft, struct why *why)
+{
+    if (!nft->settings->filter)
+        return 0;
+    _cleanup_buf_ struct buf flows = {0};
+    struct cut cut = {.settings = nft->settings,
+                      .changes = nft->changes,
+                      .before = nft->is_settled ? &nft->policy : &nft->settled,
+                      .now = &nft->policy,
+                      .now_ns = clock_monotonic_ns()};
+    int error = flows_find(nft->conn, cut_wants, &cut, &flows, why);
+    if (!error)
+        error = refuse_flows(nft, &cut, &flows, why);
+    if (!error)
+        error = flows_end(nft->conn, &flows, why);
+    if (error)
+        return error; /* what was in force before is still known */
+    nft_policy_done(&nft->settled);
+    nft->settled = (struct nft_policy){0};
+    nft->is_settled = true;
+    return 0;
 }
 
 void nft_preview(struct nft *nft, const struct nft_policy *policy,
@@ -220,48 +262,11 @@ void nft_lookup(const struct nft *nft, const struct ip_addr *addr, struct lease_
     inspect_lease(nft->changes, addr, clock_monotonic_ns(), ret);
 }
 
-uint32_t nft_lease_seconds(uint32_t ttl)
-{
-    return ttl > LEASE_MAX_S - LEASE_EXTRA_S ? LEASE_MAX_S : ttl + LEASE_EXTRA_S;
-}
-
-uint32_t nft_hold_seconds(uint32_t ttl)
-{
-    return nft_lease_seconds(ttl) - LEASE_MARGIN_S;
-}
-
-/* Whether what is left of a lease will do for another answer. */
-static bool will_do(const struct lease *lease, uint64_t until)
-{
-    return !lease_is_held(lease) && lease->expires_ns + LEASE_TOLERANCE_S * NS_PER_S >= until;
-}
-
-static int learn_one(struct changes *changes, const struct learned *learned, uint64_t now_ns)
-{
-    enum timed_set set = allow_set(learned->addr.family), revoked_in = revoked_set(learned->addr.family);
-    uint64_t until = now_ns + nft_lease_seconds(learned->ttl) * NS_PER_S;
-    struct lease *lease = leases_find(changes_leases(changes, set), &learned->addr);
-    if (lease)
-        names_drop_ended(&lease->names, now_ns);
-    else if (changes_add(changes, set, &learned->addr, until, &lease))
-        return -ENOMEM;
-    int added = names_add(&lease->names, learned->name, learned->name_len, until);
-    if (added < 0)
-        return added;
-    if (added || !will_do(lease, until)) {
-        int error = changes_renew(changes, set, lease, until > lease->expires_ns ? until : lease->expires_ns);
-        if (error)
-            return error;
-    }
-    struct lease *revoked = leases_find(changes_leases(changes, revoked_in), &learned->addr);
-    return revoked && !lease_is_held(revoked) ? changes_drop(changes, revoked_in, revoked) : 0;
-}
-
 static int learn(struct nft *nft, const struct learned *learned, size_t n, uint64_t now_ns)
 {
     int error = 0;
     for (size_t i = 0; i < n && !error; i++)
-        error = learn_one(nft->changes, &learned[i], now_ns);
+        error = learn_address(nft->changes, &learned[i], now_ns);
     if (!error && !changes_count(nft->changes))
         return 0;
     if (!error)
@@ -291,30 +296,4 @@ int nft_learn(struct nft *nft, const struct learned *learned, size_t n, uint64_t
 uint64_t nft_evicted(const struct nft *nft)
 {
     return changes_evicted(nft->changes);
-}
-
-/* One transaction on a socket of its own. */
-static int commit_once(void (*plan)(struct batch *batch), struct why *why)
-{
-    _cleanup_conn_ struct conn *conn = NULL;
-    _cleanup_batch_ struct batch *batch = NULL;
-    int error = conn_open(&conn, why);
-    if (error)
-        return error;
-    if (batch_new(&batch))
-        return why_set(why, -ENOMEM, "out of memory");
-    batch_begin(batch);
-    plan(batch);
-    return commit(conn, batch, why);
-}
-
-int nft_remove(struct why *why)
-{
-    return commit_once(plan_remove, why);
-}
-
-int nft_close_if_absent(struct why *why)
-{
-    int error = commit_once(plan_closed, why);
-    return error == -EEXIST ? 0 : error;
 }

@@ -69,7 +69,9 @@ static int judge_revoked(struct revocation *revocation, enum timed_set set, stru
     uint64_t until =
         names_mark_denied(&lease->names, revocation->now_ns, revocation->allowed, revocation->ctx, &any_denied);
     names_unmark(&lease->names);
-    if (!any_allowed && !allowed_by_address(revocation->policy, &lease->addr))
+    /* Without a name: an address that a policy had allowed as such. */
+    bool open = !lease->names.len && revocation->policy->default_allow;
+    if (!open && !any_allowed && !allowed_by_address(revocation->policy, &lease->addr))
         return 0;
     int error = until ? give_back(revocation, lease, until) : 0;
     return error ? error : changes_drop(revocation->changes, set, lease);

@@ -34,6 +34,11 @@ static void on_change(struct mail *mail, void *ctx)
 {
     struct fixture *f = ctx;
     struct policy_change *change = (struct policy_change *)mail;
+    if (change->settled) {
+        f->n_settled++;
+        change->answered(change);
+        return;
+    }
     ck_assert_ptr_null(f->held);
     if (change->dry_run) {
         buf_puts(&change->revoked, FIXTURE_REVOKED);

@@ -45,6 +45,7 @@ struct fixture {
     atomic_uint fail_after;
     atomic_uint n_questions;
     atomic_uint n_changes; /* that arrived, dry runs not counted */
+    atomic_uint n_settled; /* and of which the loop was told that they stay */
 };
 
 struct answer {

@@ -50,6 +50,7 @@ START_TEST(accepted_change_is_everywhere)
     fixture_expect_log(&f, "INFO updated egress policy updated", true);
     _cleanup_free_ char *kernel = fixture_in_force(&f);
     ck_assert_str_eq(kernel, SOME_RULES);
+    ck_assert_uint_eq(f.n_settled, 1);
 }
 END_TEST
 
@@ -60,6 +61,7 @@ START_TEST(failed_apply_leaves_everything)
     client_expect(&f, "PUT", "/policy", "", 500, "failed to apply nftables policy: no room in the kernel\n");
     client_expect(&f, "DELETE", "/policy", "[\"a.com\"]", 500,
                   "failed to apply nftables policy: no room in the kernel\n");
+    ck_assert_uint_eq(f.n_settled, 1); /* the one before */
     fixture_expect_policy(&f, POLICY_BODY("enforcing", ALLOW("a.com"), "deny"));
     expect_file(SOME_RULES "\n");
     fixture_expect_log(
@@ -101,6 +103,7 @@ START_TEST(failed_rename_puts_the_kernel_back)
     ck_assert((strstr(answer.body.data, "no room in the kernel") != NULL) == (_i == 1));
     buf_done(&answer.body);
     ck_assert_uint_eq(f.n_changes, 2);
+    ck_assert_uint_eq(f.n_settled, 0);
     fixture_expect_policy(&f, POLICY_BODY("deny_all", "", "deny"));
     fixture_expect_log(&f, "ERROR update_failed egress policy update failed error=failed to persist policy", true);
     _cleanup_free_ char *kernel = fixture_in_force(&f);

@@ -1,0 +1,61 @@
+#include "nft/cut.h"
+
+#include "base/ip_ranges.h"
+#include "base/loop.h"
+
+#define PORT_DNS 53
+
+static bool has_lease(const struct cut *cut, enum timed_set set, const struct ip_addr *addr)
+{
+    return leases_find(changes_leases(cut->changes, set), addr) != NULL;
+}
+
+/* Refused by a rule that stands before "established". */
+static bool is_refused(const struct cut *cut, const struct ip_addr *addr)
+{
+    if (ip_ranges_contain(&cut->now->always_deny, addr))
+        return true;
+    return !ip_ranges_contain(&cut->now->always_allow, addr) &&
+           (ip_ranges_contain(&cut->now->deny, addr) || has_lease(cut, revoked_set(addr->family), addr));
+}
+
+static bool is_allowed(const struct cut *cut, const struct ip_addr *addr)
+{
+    return cut->now->default_allow || ip_ranges_contain(&cut->now->always_allow, addr) ||
+           ip_ranges_contain(&cut->now->allow, addr) || has_lease(cut, allow_set(addr->family), addr);
+}
+
+static bool was_allowed(const struct cut *cut, const struct ip_addr *addr)
+{
+    return cut->before->default_allow || ip_ranges_contain(&cut->before->always_allow, addr) ||
+           ip_ranges_contain(&cut->before->allow, addr);
+}
+
+static bool is_resolver(const struct nft_settings *settings, const struct sock_addr *peer)
+{
+    struct ip_addr addr = sock_addr_ip(peer);
+    for (size_t i = 0; i < settings->n_upstreams; i++)
+        if (sock_addr_equal(&settings->upstreams[i], peer))
+            return true;
+    for (size_t i = 0; i < settings->n_exempt; i++)
+        if (sock_addr_port(peer) == PORT_DNS && ip_equal(&settings->exempt[i], &addr))
+            return true;
+    return false;
+}
+
+bool cut_wants(void *ctx, const struct sock_addr *peer)
+{
+    const struct cut *cut = ctx;
+    struct ip_addr addr = sock_addr_ip(peer);
+    if (is_resolver(cut->settings, peer))
+        return false;
+    return is_refused(cut, &addr) || (!is_allowed(cut, &addr) && was_allowed(cut, &addr));
+}
+
+int cut_refuse(struct cut *cut, const struct ip_addr *peer)
+{
+    struct lease *lease;
+    return is_refused(cut, peer)
+               ? 0
+               : changes_add(cut->changes, revoked_set(peer->family), peer, cut->now_ns + REVOKED_S * NS_PER_S, &lease);
+}

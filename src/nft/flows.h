@@ -1,0 +1,27 @@
+/* Open flows of the sandbox: conntrack's entries and the sockets they belong to. */
+#ifndef NFT_FLOWS_H
+#define NFT_FLOWS_H
+
+#include "base/buf.h"
+#include "base/ip.h"
+#include "nft/conn.h"
+
+/* A TCP or UDP flow as its socket sees it; `peer` is where its packets go, which a redirect may have changed. */
+struct flow {
+    uint8_t protocol;
+    struct sock_addr local, remote, peer;
+    uint32_t id;
+    uint16_t tuple_len;
+    uint8_t tuple[128]; /* conntrack's key */
+};
+
+/* Appends those flows of the conntrack table to `ret`, as struct flow, that leave this host, are not of a zone of
+ * their own, and that `wanted` wants. Flows that came from outside are never among them. Blocks for the listing, about
+ * 1 us an entry. 0 or -errno. */
+int flows_find(struct conn *conn, bool (*wanted)(void *ctx, const struct sock_addr *peer), void *ctx, struct buf *ret,
+               struct why *why);
+/* Ends flows whose packets are refused by now: their sockets get an error at once, where the kernel can do that
+ * (CONFIG_INET_DIAG_DESTROY), and the entries of TCP connections whose sockets are gone are deleted. 0 or -errno. */
+int flows_end(struct conn *conn, const struct buf *flows, struct why *why);
+
+#endif
