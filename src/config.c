@@ -344,6 +344,9 @@ static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_DNS_PORT", parse_dns_port, "15353"},
     {"OPENSANDBOX_EGRESS_DNS_UPSTREAM", parse_upstreams, "(from /etc/resolv.conf)"},
     {"OPENSANDBOX_EGRESS_DNS_UPSTREAM_TIMEOUT", parse_tuning, "5", FIELD(upstream_timeout_s), .min = 1, .max = 120},
+    {"OPENSANDBOX_EGRESS_DNS_UPSTREAM_PROBE", parse_text, ".", FIELD(upstream_probe)},
+    {"OPENSANDBOX_EGRESS_DNS_UPSTREAM_PROBE_INTERVAL_SEC", parse_tuning, "30", FIELD(upstream_probe_interval_s),
+     .min = 1, .max = 3600},
     {"OPENSANDBOX_EGRESS_NAMESERVER_EXEMPT", parse_exempt, "(none)"},
     {"OPENSANDBOX_EGRESS_BLOCK_DOH_443", parse_switch, "off", FIELD(block_doh_443)},
     {"OPENSANDBOX_EGRESS_DOH_BLOCKLIST", parse_blocklist, "(none)"},
@@ -400,6 +403,7 @@ int config_from_env(struct config **ret, struct why *why)
         .max_rules = 4096,
         .dns_port = 15353,
         .upstream_timeout_s = 5,
+        .upstream_probe_interval_s = 30,
         .log_level = LOG_INFO,
         .max_addresses = 262144,
     };
@@ -442,6 +446,7 @@ void config_free(struct config *config)
     drop(config->rules);
     drop(config->policy_file);
     drop(config->rules_dir);
+    drop(config->upstream_probe);
     drop(config->token);
     drop(config->sandbox_id);
     for (size_t i = 0; i < config->n_extra_attrs; i++) {

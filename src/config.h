@@ -29,6 +29,8 @@ struct config {
     struct sock_addr *upstreams; /* empty: resolv.conf */
     size_t n_upstreams;
     unsigned upstream_timeout_s;
+    const char *upstream_probe;
+    unsigned upstream_probe_interval_s;
     struct ip_addr *exempt;
     size_t n_exempt;
     bool block_doh_443;

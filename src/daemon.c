@@ -338,6 +338,8 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .n_unmarked = config->n_exempt,
         .mark = daemon->mark,
         .timeout_s = config->upstream_timeout_s,
+        .probe_name = config->upstream_probe ? config->upstream_probe : ".",
+        .probe_interval_s = config->upstream_probe_interval_s,
         .search = sources->resolv_conf.search,
         .n_search = sources->resolv_conf.n_search,
         .log_skip = daemon->enforcer.always.log_skip,
@@ -357,7 +359,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
     loop_timer_set(daemon->loop, &daemon->keep, loop_now(daemon->loop) + KEEP_NS);
-    dns_proxy_probe_loops(daemon->enforcer.proxy);
+    dns_proxy_watch_upstreams(daemon->enforcer.proxy);
     return EXIT_OK;
 }
 

@@ -39,6 +39,8 @@ static const char usage[] =
     "  DNS_PORT          the DNS listener's port (15353)\n"
     "  DNS_UPSTREAM      resolvers, comma separated (from /etc/resolv.conf)\n"
     "  DNS_UPSTREAM_TIMEOUT  seconds for one query over all upstreams (5)\n"
+    "  DNS_UPSTREAM_PROBE    name asked to see whether a resolver answers (.)\n"
+    "  DNS_UPSTREAM_PROBE_INTERVAL_SEC   seconds between two such questions (30)\n"
     "  NAMESERVER_EXEMPT IPs: DNS to them is not redirected\n"
     "  BLOCK_DOH_443     truthy: block port 443 to the DOH_BLOCKLIST, or everywhere when it is empty\n"
     "  DOH_BLOCKLIST     IPs and CIDRs, comma separated\n"

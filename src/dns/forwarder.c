@@ -1,26 +1,17 @@
 #include "dns/forwarder.h"
 
-#include "dns/reply.h"
-#include "dns/upstream.h"
-#include "dns/upstream_tcp.h"
-#include "dns/upstream_udp.h"
+#include "dns/attempts.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define EXCHANGES_MAX 256 /* connections to upstreams at once */
-
 struct forwarder {
     struct loop *loop;
     struct forwarder_callbacks callbacks;
     struct upstreams upstreams;
-    const struct ip_addr *unmarked;
-    size_t n_unmarked;
-    uint32_t mark;
     struct query_pool *pool;
-    struct upstream_udp *udp;
-    unsigned exchanges;
+    struct attempts *attempts;
     struct loop_timer deadline;
 };
 
@@ -40,63 +31,25 @@ static const char *rcode_text(unsigned rcode)
     }
 }
 
+static const char malformed[] = "upstream answered with a malformed message";
+
 static const char *error_text(int error)
 {
+    if (error == -EBADMSG)
+        return malformed;
     const char *text = strerrordesc_np(error < 0 ? -error : error);
     return text ? text : "network error";
-}
-
-static uint32_t mark_of(void *ctx, const struct sock_addr *upstream)
-{
-    struct forwarder *forwarder = ctx;
-    struct ip_addr ip = sock_addr_ip(upstream);
-    for (size_t i = 0; i < forwarder->n_unmarked; i++)
-        if (ip_equal(&forwarder->unmarked[i], &ip))
-            return 0;
-    return forwarder->mark;
-}
-
-static uint32_t random_number(void *ctx)
-{
-    return query_random(((struct forwarder *)ctx)->pool);
 }
 
 static void arm_deadline(struct forwarder *forwarder)
 {
     const struct query *earliest = query_earliest(forwarder->pool);
-    if (earliest && !forwarder->deadline.heap_at)
-        loop_timer_set(forwarder->loop, &forwarder->deadline, earliest->deadline_ns);
+    struct loop_timer *timer = &forwarder->deadline;
+    if (earliest && (!timer->heap_at || earliest->deadline_ns < timer->due_ns))
+        loop_timer_set(forwarder->loop, timer, earliest->deadline_ns);
 }
 
-static void tcp_done(void *ctx, uint8_t *msg, size_t len, int error);
-
-static int ask_over_tcp(struct forwarder *forwarder, struct query *query)
-{
-    if (forwarder->exchanges == EXCHANGES_MAX)
-        return -EMFILE;
-    const struct sock_addr *addr = &forwarder->upstreams.list[query->upstream].addr;
-    int error = upstream_tcp_start(forwarder->loop, addr, mark_of(forwarder, addr), query->packet, query->len, tcp_done,
-                                   query, &query->exchange);
-    forwarder->exchanges += !error;
-    return error;
-}
-
-static void stop_exchange(struct forwarder *forwarder, struct query *query)
-{
-    if (!query->exchange)
-        return;
-    upstream_tcp_cancel(query->exchange);
-    query->exchange = NULL;
-    forwarder->exchanges--;
-}
-
-static void give_up(struct forwarder *forwarder, struct query *query, const char *error)
-{
-    query->error = error;
-    query->socket = QUERY_NO_SOCKET;
-    query_await_no_more(forwarder->pool, query);
-    forwarder->callbacks.failed(forwarder->callbacks.ctx, query);
-}
+/* --- asking --- */
 
 /* We are short of something: no fault of the upstream, and no other would do better. */
 static bool is_ours(int error)
@@ -104,98 +57,104 @@ static bool is_ours(int error)
     return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS;
 }
 
-void forwarder_send(struct forwarder *forwarder, struct query *query, const char *error)
+/* Asks one upstream more. False when there is none, or when we cannot. */
+static bool ask_next(struct forwarder *forwarder, struct query *query)
 {
     uint64_t now = loop_now(forwarder->loop);
-    stop_exchange(forwarder, query);
-    query->socket = QUERY_NO_SOCKET;
-    if (query->tried)
-        query_renew_id(forwarder->pool, query);
-    for (;;) {
-        int next = upstreams_next(&forwarder->upstreams, query->tried, now);
-        if (next < 0) {
-            give_up(forwarder, query, error);
-            return;
-        }
-        query->upstream = (uint8_t)next;
-        query->tried |= (uint16_t)(1u << next);
-        int result = query->len > DNS_UDP_EDNS_MAX
-                         ? ask_over_tcp(forwarder, query)
-                         : upstream_udp_send(forwarder->udp, (size_t)next, query->packet, query->len, &query->socket);
-        if (!result)
-            break;
-        error = error_text(result);
-        if (is_ours(result)) {
-            give_up(forwarder, query, error);
-            return;
-        }
+    for (int next; !query->alone && (next = upstreams_next(&forwarder->upstreams, query->tried, now)) >= 0;) {
+        int error = attempts_start(forwarder->attempts, query, (size_t)next);
+        if (!error)
+            return true;
+        query->error = error_text(error);
+        if (is_ours(error))
+            return false;
         upstreams_failed(&forwarder->upstreams, (size_t)next, now);
     }
-    query_await(forwarder->pool, query, now + forwarder->upstreams.wait_ns);
-    arm_deadline(forwarder);
+    return false;
 }
 
-void forwarder_send_to(struct forwarder *forwarder, struct query *query, size_t upstream)
+/* Asks one upstream more; when there is none, those asked before have until the end. */
+static void carry_on(struct forwarder *forwarder, struct query *query)
 {
-    query->tried = (uint16_t) ~(1u << upstream);
-    forwarder_send(forwarder, query, NULL);
+    if (ask_next(forwarder, query)) {
+        uint64_t step_ends = loop_now(forwarder->loop) + forwarder->upstreams.step_ns;
+        query_await(forwarder->pool, query, QUERY_STEP, step_ends < query->end_ns ? step_ends : query->end_ns);
+        arm_deadline(forwarder);
+    } else if (query->awaited) {
+        query_await(forwarder->pool, query, QUERY_END, query->end_ns);
+        arm_deadline(forwarder);
+    } else {
+        query_await_no_more(query);
+        forwarder->callbacks.failed(forwarder->callbacks.ctx, query);
+    }
 }
 
-size_t forwarder_drop_upstream(struct forwarder *forwarder, size_t upstream)
+void forwarder_send(struct forwarder *forwarder, struct query *query)
 {
-    return upstreams_drop(&forwarder->upstreams, upstream);
+    query->end_ns = loop_now(forwarder->loop) + forwarder->upstreams.timeout_ns;
+    carry_on(forwarder, query);
 }
 
-/* The upstream that was asked did not do its part. */
-static void attempt_failed(struct forwarder *forwarder, struct query *query, const char *error)
+void forwarder_send_to(struct forwarder *forwarder, struct query *query, size_t upstream, uint64_t timeout_ns)
 {
-    upstreams_failed(&forwarder->upstreams, query->upstream, loop_now(forwarder->loop));
-    forwarder_send(forwarder, query, error);
+    query->end_ns = loop_now(forwarder->loop) + timeout_ns;
+    query->alone = true;
+    int error = attempts_start(forwarder->attempts, query, upstream);
+    if (error)
+        query->error = error_text(error);
+    carry_on(forwarder, query);
 }
 
-/* An answer that belongs to the query, whole. */
-static void take_answer(struct forwarder *forwarder, struct query *query, uint8_t *msg, size_t len)
+/* --- what comes of it --- */
+
+/* Nothing more comes of this one. */
+static void end_attempt(struct forwarder *forwarder, struct attempt *attempt, const char *error)
 {
-    upstreams_answered(&forwarder->upstreams, query->upstream);
-    query->socket = QUERY_NO_SOCKET; /* a second one in the same batch is a stranger's */
+    attempts_stop(forwarder->attempts, attempt);
+    attempt->query->error = error;
+    carry_on(forwarder, attempt->query);
+}
+
+static void attempt_failed(void *ctx, struct attempt *attempt, int error)
+{
+    struct forwarder *forwarder = ctx;
+    if (is_ours(error))
+        attempt->query->alone = true;
+    else
+        upstreams_failed(&forwarder->upstreams, attempt_upstream(attempt), loop_now(forwarder->loop));
+    end_attempt(forwarder, attempt, error_text(error));
+}
+
+/* Who was asked a step ago or more and still says nothing has failed, whoever else answers. */
+static void blame_silent(struct forwarder *forwarder, const struct query *query)
+{
+    uint64_t now = loop_now(forwarder->loop);
+    for (size_t i = 0; i < forwarder->upstreams.n; i++)
+        if (query->awaited & 1u << i && query->attempts[i].asked_ns + forwarder->upstreams.step_ns <= now)
+            upstreams_failed(&forwarder->upstreams, i, now);
+}
+
+static void attempt_answered(void *ctx, struct attempt *attempt, uint8_t *msg, size_t len)
+{
+    struct forwarder *forwarder = ctx;
+    struct query *query = attempt->query;
+    upstreams_answered(&forwarder->upstreams, attempt_upstream(attempt));
     unsigned rcode = LDNS_RCODE_WIRE(msg);
     if (rcode != LDNS_RCODE_NOERROR && rcode != LDNS_RCODE_NXDOMAIN) {
-        forwarder_send(forwarder, query, rcode_text(rcode));
+        end_attempt(forwarder, attempt, rcode_text(rcode));
         return;
     }
-    query_await_no_more(forwarder->pool, query);
-    forwarder->callbacks.answered(forwarder->callbacks.ctx, query, msg, len);
-}
-
-static void udp_answer(void *ctx, uint16_t socket, uint8_t *msg, size_t len, bool cut)
-{
-    struct forwarder *forwarder = ctx;
-    struct query *query = len >= DNS_HEADER_SIZE ? query_by_id(forwarder->pool, LDNS_ID_WIRE(msg)) : NULL;
-    if (!query || query->socket != socket || !dns_answers(msg, len, query->packet, query->question_end))
+    attempts_stop(forwarder->attempts, attempt); /* a second one in the same batch is a stranger's */
+    uint16_t others = query->awaited;
+    blame_silent(forwarder, query);
+    query->awaited = 0;
+    query->upstream = (uint8_t)attempt_upstream(attempt);
+    query_await_no_more(query);
+    if (forwarder->callbacks.answered(forwarder->callbacks.ctx, query, msg, len))
         return;
-    bool final = LDNS_RCODE_WIRE(msg) == LDNS_RCODE_NOERROR || LDNS_RCODE_WIRE(msg) == LDNS_RCODE_NXDOMAIN;
-    if (final && (cut || LDNS_TC_WIRE(msg))) {
-        if (query->tcp) {
-            query->socket = QUERY_NO_SOCKET;
-            int error = ask_over_tcp(forwarder, query); /* within the wait that this upstream has left */
-            if (is_ours(error))
-                give_up(forwarder, query, error_text(error));
-            else if (error)
-                attempt_failed(forwarder, query, error_text(error));
-            return;
-        }
-        if (cut)
-            len = dns_reply_truncate(msg, query->question_end, &query->edns);
-    }
-    take_answer(forwarder, query, msg, len);
-}
-
-static void udp_undelivered(void *ctx, uint16_t socket, uint16_t id, int error)
-{
-    struct forwarder *forwarder = ctx;
-    struct query *query = query_by_id(forwarder->pool, id);
-    if (query && query->socket == socket)
-        attempt_failed(forwarder, query, error_text(error));
+    query->awaited = others;
+    query->error = malformed;
+    carry_on(forwarder, query);
 }
 
 static void end_batch(void *ctx)
@@ -204,19 +163,13 @@ static void end_batch(void *ctx)
     forwarder->callbacks.batch_end(forwarder->callbacks.ctx);
 }
 
-static void tcp_done(void *ctx, uint8_t *msg, size_t len, int error)
+static void time_out(struct forwarder *forwarder, struct query *query)
 {
-    struct query *query = ctx;
-    struct forwarder *forwarder = query->forwarder;
-    query->exchange = NULL; /* it ends itself */
-    forwarder->exchanges--;
-    if (error)
-        attempt_failed(forwarder, query, error_text(error));
-    else if (!dns_answers(msg, len, query->packet, query->question_end) || LDNS_TC_WIRE(msg))
-        attempt_failed(forwarder, query, "upstream answered another question");
-    else
-        take_answer(forwarder, query, msg, len);
-    end_batch(forwarder);
+    blame_silent(forwarder, query);
+    attempts_stop_all(forwarder->attempts, query);
+    query_await_no_more(query);
+    query->error = "timeout";
+    forwarder->callbacks.failed(forwarder->callbacks.ctx, query);
 }
 
 static void deadline_fired(struct loop_timer *timer)
@@ -224,10 +177,24 @@ static void deadline_fired(struct loop_timer *timer)
     struct forwarder *forwarder = timer->owner;
     uint64_t now = loop_now(forwarder->loop);
     struct query *query;
-    while ((query = query_earliest(forwarder->pool)) && query->deadline_ns <= now)
-        attempt_failed(forwarder, query, "timeout");
+    while ((query = query_earliest(forwarder->pool)) && query->deadline_ns <= now) {
+        if (now >= query->end_ns)
+            time_out(forwarder, query);
+        else
+            carry_on(forwarder, query);
+    }
     end_batch(forwarder);
     arm_deadline(forwarder);
+}
+
+size_t forwarder_drop_upstream(struct forwarder *forwarder, size_t upstream)
+{
+    return upstreams_drop(&forwarder->upstreams, upstream);
+}
+
+bool forwarder_probed(struct forwarder *forwarder, size_t upstream, bool healthy)
+{
+    return upstreams_probed(&forwarder->upstreams, upstream, healthy);
 }
 
 int forwarder_new(struct loop *loop, const struct forwarder_settings *settings,
@@ -238,19 +205,18 @@ int forwarder_new(struct loop *loop, const struct forwarder_settings *settings,
         return -ENOMEM;
     forwarder->loop = loop;
     forwarder->callbacks = *callbacks;
-    forwarder->unmarked = settings->unmarked;
-    forwarder->n_unmarked = settings->n_unmarked;
-    forwarder->mark = settings->mark;
     forwarder->deadline = (struct loop_timer){.fire = deadline_fired, .owner = forwarder};
     upstreams_init(&forwarder->upstreams, settings->upstreams, settings->n_upstreams, settings->timeout_ns);
-    struct upstream_udp_callbacks udp = {.ctx = forwarder,
-                                         .answer = udp_answer,
-                                         .undelivered = udp_undelivered,
-                                         .batch_end = end_batch,
-                                         .random = random_number};
+    struct attempts_callbacks attempting = {
+        .ctx = forwarder, .answered = attempt_answered, .failed = attempt_failed, .batch_end = end_batch};
     int error = query_pool_new(settings->capacity, &forwarder->pool);
+    struct attempts_settings asking = {.upstreams = &forwarder->upstreams,
+                                       .pool = forwarder->pool,
+                                       .unmarked = settings->unmarked,
+                                       .n_unmarked = settings->n_unmarked,
+                                       .mark = settings->mark};
     if (!error)
-        error = upstream_udp_new(loop, &forwarder->upstreams, mark_of, &udp, &forwarder->udp);
+        error = attempts_new(loop, &asking, &attempting, &forwarder->attempts);
     if (error) {
         forwarder_free(forwarder);
         return error;
@@ -264,33 +230,35 @@ void forwarder_free(struct forwarder *forwarder)
     if (!forwarder)
         return;
     loop_timer_cancel(forwarder->loop, &forwarder->deadline);
-    upstream_udp_free(forwarder->udp);
+    attempts_free(forwarder->attempts);
     query_pool_free(forwarder->pool);
     free(forwarder);
 }
 
 struct query *forwarder_take(struct forwarder *forwarder, const uint8_t *msg, size_t len)
 {
-    struct query *query = query_take(forwarder->pool, msg, len);
-    if (query)
-        query->forwarder = forwarder;
-    return query;
+    return query_take(forwarder->pool, msg, len);
 }
 
 void forwarder_release(struct forwarder *forwarder, struct query *query)
 {
-    stop_exchange(forwarder, query);
+    attempts_stop_all(forwarder->attempts, query);
     query_release(forwarder->pool, query);
 }
 
 void forwarder_flush(struct forwarder *forwarder)
 {
-    upstream_udp_flush(forwarder->udp);
+    attempts_flush(forwarder->attempts);
 }
 
 size_t forwarder_upstreams(const struct forwarder *forwarder)
 {
     return forwarder->upstreams.n;
+}
+
+const struct upstream *forwarder_upstream(const struct forwarder *forwarder, size_t upstream)
+{
+    return &forwarder->upstreams.list[upstream];
 }
 
 void forwarder_random(struct forwarder *forwarder, uint8_t *ret, size_t len)
@@ -308,7 +276,7 @@ void forwarder_abandon(struct forwarder *forwarder, void (*fn)(void *ctx, struct
 {
     struct query *query;
     while ((query = query_earliest(forwarder->pool))) {
-        query_await_no_more(forwarder->pool, query);
+        query_await_no_more(query);
         fn(ctx, query);
     }
 }

@@ -1,5 +1,5 @@
-/* Queries on their way to upstream resolvers and back: which one to ask, over UDP or TCP, how long to wait, when to try
- * the next. Runs in the loop. */
+/* Queries on their way to upstream resolvers and back: which one to ask, over UDP or TCP, how long to wait, when to ask
+ * the next as well. The first final answer counts. Runs in the loop. */
 #ifndef DNS_FORWARDER_H
 #define DNS_FORWARDER_H
 
@@ -11,8 +11,9 @@ struct forwarder;
 struct forwarder_callbacks {
     void *ctx;
     /* A final answer (NOERROR or NXDOMAIN) to `query`, checked against its question. `msg` may be changed and is valid
-     * until batch_end returns. The callee releases the query, or asks the next upstream. */
-    void (*answered)(void *ctx, struct query *query, uint8_t *msg, size_t len);
+     * until batch_end returns. The callee releases the query, then at the latest; or it returns false because the
+     * message is of no use, and other upstreams have their turn. */
+    bool (*answered)(void *ctx, struct query *query, uint8_t *msg, size_t len);
     /* No upstream is left, or we cannot ask; query->error says why. The callee releases the query. */
     void (*failed)(void *ctx, struct query *query);
     void (*batch_end)(void *ctx);
@@ -33,16 +34,18 @@ int forwarder_new(struct loop *loop, const struct forwarder_settings *settings,
 void forwarder_free(struct forwarder *forwarder);
 /* A query under way with a copy of `msg`, or NULL when there are too many. */
 struct query *forwarder_take(struct forwarder *forwarder, const uint8_t *msg, size_t len);
-/* Asks the next upstream; `error` (static text) says why the one before did not do, NULL at first. May call `failed`.
- * Datagrams leave with forwarder_flush(). */
-void forwarder_send(struct forwarder *forwarder, struct query *query, const char *error);
-/* Asks this upstream and no other. */
-void forwarder_send_to(struct forwarder *forwarder, struct query *query, size_t upstream);
+/* Asks the upstreams, one after the other as need be. May call `failed`. Datagrams leave with forwarder_flush(). */
+void forwarder_send(struct forwarder *forwarder, struct query *query);
+/* Asks this upstream and no other, healthy or not. */
+void forwarder_send_to(struct forwarder *forwarder, struct query *query, size_t upstream, uint64_t timeout_ns);
 void forwarder_release(struct forwarder *forwarder, struct query *query);
 /* The upstream is never asked again. Returns how many are left. */
 size_t forwarder_drop_upstream(struct forwarder *forwarder, size_t upstream);
+/* What the latest probe of the upstream said: unhealthy ones are skipped while there are others. Whether it is news. */
+bool forwarder_probed(struct forwarder *forwarder, size_t upstream, bool healthy);
 void forwarder_flush(struct forwarder *forwarder);
 size_t forwarder_upstreams(const struct forwarder *forwarder);
+const struct upstream *forwarder_upstream(const struct forwarder *forwarder, size_t upstream);
 /* Random bytes from the pool's supply. */
 void forwarder_random(struct forwarder *forwarder, uint8_t *ret, size_t len);
 size_t forwarder_inflight(const struct forwarder *forwarder);

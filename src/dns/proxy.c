@@ -5,6 +5,7 @@
 #include "dns/events.h"
 #include "dns/forwarder.h"
 #include "dns/loop_probe.h"
+#include "dns/prober.h"
 #include "dns/rebinding.h"
 #include "dns/replies.h"
 #include "dns/search_list.h"
@@ -18,6 +19,7 @@
 #define INFLIGHT_MAX 8192
 #define CLIENT_PAYLOAD_MAX 4096 /* whatever a UDP client says it takes: longer answers are for TCP */
 #define STAGED_MAX 64
+#define LOOP_PROBE_NS (5 * NS_PER_S)
 #define TCP_CONNECTIONS 256
 #define TCP_PIPELINED 32
 #define TCP_UNSENT (16u << 20)
@@ -46,7 +48,8 @@ struct dns_proxy {
     struct replies replies; /* and the UDP listeners */
     struct tcp_server *tcp;
     struct forwarder *forwarder;
-    struct loop_probes probes;
+    struct loop_probes loop_probes;
+    struct prober *prober;
     struct staged staged[STAGED_MAX];
     size_t n_staged;
     struct learned addresses[DNS_MESSAGE_MAX / 15 + 1]; /* as many as one message can hold */
@@ -96,7 +99,7 @@ static void forward(struct dns_proxy *proxy, const struct client *client, const 
     query->edns = *edns;
     query->generation = proxy->generation;
     query->started_ns = loop_now(proxy->loop);
-    forwarder_send(proxy->forwarder, query, NULL);
+    forwarder_send(proxy->forwarder, query);
 }
 
 static void handle_query(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len)
@@ -122,7 +125,7 @@ static void handle_query(struct dns_proxy *proxy, const struct client *client, c
         replies_empty(&proxy->replies, client, msg, question.end, &edns, DNS_BADVERS, DNS_EDE_NONE, NULL);
         return;
     }
-    const struct loop_probe *probe = loop_probe_find(&proxy->probes, question.name, question.name_len);
+    const struct loop_probe *probe = loop_probe_find(&proxy->loop_probes, question.name, question.name_len);
     if (probe && question.type == LDNS_RR_TYPE_TXT) {
         uint8_t *answer = replies_room(&proxy->replies);
         replies_send(&proxy->replies, client, answer, loop_probe_answer(probe, msg, question.end, answer));
@@ -169,12 +172,6 @@ static void release(struct dns_proxy *proxy, struct query *query)
         tcp_client_unref(tcp);
 }
 
-static void end_probe(struct dns_proxy *proxy, struct query *query)
-{
-    loop_probe_end(&proxy->probes, query->upstream);
-    release(proxy, query);
-}
-
 /* SERVFAIL to whoever asked, and the end of the query. */
 static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_question *question, int ede,
                  const char *error)
@@ -187,12 +184,28 @@ static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_
     release(proxy, query);
 }
 
+/* Nobody asked: what we wanted to know is known. `msg` is NULL when no answer came. */
+static void end_probe(struct dns_proxy *proxy, struct query *query, const uint8_t *msg, size_t len)
+{
+    size_t upstream = query->upstream;
+    bool loops = false;
+    if (query->purpose == QUERY_HEALTH_PROBE) {
+        prober_ended(proxy->prober, query, msg ? NULL : query->error);
+    } else {
+        loops = msg && loop_probe_came_back(&proxy->loop_probes.list[upstream], msg, len);
+        loop_probe_end(&proxy->loop_probes, upstream);
+    }
+    release(proxy, query);
+    if (loops)
+        proxy->hooks.upstream_loops(proxy->hooks.ctx, upstream, forwarder_drop_upstream(proxy->forwarder, upstream));
+}
+
 static void upstreams_exhausted(void *ctx, struct query *query)
 {
     struct dns_proxy *proxy = ctx;
     struct dns_question question;
-    if (query->probe) {
-        end_probe(proxy, query);
+    if (query->purpose != QUERY_CLIENT) {
+        end_probe(proxy, query, NULL, 0);
         return;
     }
     question_of(query, &question);
@@ -301,17 +314,12 @@ static void answer_nothing(struct dns_proxy *proxy, const struct staged *staged)
     release(proxy, query);
 }
 
-static void answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
+static bool answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
 {
     struct dns_proxy *proxy = ctx;
-    if (query->probe) {
-        bool loops = loop_probe_came_back(&proxy->probes.list[query->upstream], msg, len);
-        size_t upstream = query->upstream;
-        end_probe(proxy, query);
-        if (loops)
-            proxy->hooks.upstream_loops(proxy->hooks.ctx, upstream,
-                                        forwarder_drop_upstream(proxy->forwarder, upstream));
-        return;
+    if (query->purpose != QUERY_CLIENT) {
+        end_probe(proxy, query, msg, len);
+        return true;
     }
     if (proxy->n_staged == STAGED_MAX ||
         proxy->n_addresses + dns_found_max(len) > sizeof(proxy->addresses) / sizeof(proxy->addresses[0]))
@@ -326,7 +334,7 @@ static void answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
             wire_store16(query->packet, query->client_id);
             deny(proxy, &client, query->packet, &staged->question, &query->edns, &decision);
             release(proxy, query);
-            return;
+            return true;
         }
     }
     int error = stage_addresses(proxy, staged);
@@ -334,8 +342,7 @@ static void answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
         proxy->n_staged++;
     else if (error == -ENODATA)
         answer_nothing(proxy, staged);
-    else
-        forwarder_send(proxy->forwarder, query, "upstream answered with a malformed message");
+    return error != -EBADMSG;
 }
 
 /* Takes all sockets over, also when it fails. */
@@ -392,6 +399,9 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
         error = own_addresses_new(loop, log, &proxy->own);
     if (!error)
         error = forwarder_new(loop, &forwarding, &callbacks, &proxy->forwarder);
+    if (!error)
+        error = prober_new(loop, proxy->forwarder, log, settings->probe_name, settings->probe_interval_s,
+                           &proxy->prober);
     if (error) {
         dns_proxy_free(proxy);
         return why_set(why, error, "cannot serve DNS: %s", strerrordesc_np(-error));
@@ -400,20 +410,20 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
     return 0;
 }
 
-void dns_proxy_probe_loops(struct dns_proxy *proxy)
+void dns_proxy_watch_upstreams(struct dns_proxy *proxy)
 {
     for (size_t i = 0; i < forwarder_upstreams(proxy->forwarder); i++) {
         uint8_t random[LOOP_PROBE_RANDOM], msg[LOOP_PROBE_MAX];
         forwarder_random(proxy->forwarder, random, sizeof(random));
-        size_t len = loop_probe_start(&proxy->probes, i, random, msg);
+        size_t len = loop_probe_start(&proxy->loop_probes, i, random, msg);
         struct query *query = forwarder_take(proxy->forwarder, msg, len); /* the pool is empty: there is one */
         assert(query);
-        query->probe = true;
+        query->purpose = QUERY_LOOP_PROBE;
         query->question_end = (uint16_t)len;
         query->edns = (struct dns_edns){0};
-        forwarder_send_to(proxy->forwarder, query, i);
+        forwarder_send_to(proxy->forwarder, query, i, LOOP_PROBE_NS);
     }
-    forwarder_flush(proxy->forwarder);
+    prober_start(proxy->prober); /* and the datagrams leave */
 }
 
 static void drop_query(void *ctx, struct query *query)
@@ -427,6 +437,7 @@ void dns_proxy_free(struct dns_proxy *proxy)
         return;
     if (proxy->forwarder)
         forwarder_abandon(proxy->forwarder, drop_query, proxy);
+    prober_free(proxy->prober);
     forwarder_free(proxy->forwarder);
     own_addresses_free(proxy->own);
     for (size_t i = 0; i < proxy->replies.n_listeners; i++)
@@ -451,9 +462,11 @@ void dns_proxy_quiesce(struct dns_proxy *proxy)
     for (size_t i = 0; i < proxy->replies.n_listeners; i++)
         udp_listener_quiesce(proxy->replies.listeners[i]);
     tcp_server_quiesce(proxy->tcp);
+    prober_stop(proxy->prober);
 }
 
 bool dns_proxy_busy(const struct dns_proxy *proxy)
 {
-    return forwarder_inflight(proxy->forwarder) > proxy->probes.active || tcp_server_owes(proxy->tcp);
+    size_t probes = proxy->loop_probes.active + prober_busy(proxy->prober);
+    return forwarder_inflight(proxy->forwarder) > probes || tcp_server_owes(proxy->tcp);
 }

@@ -33,6 +33,8 @@ struct dns_settings {
     size_t n_unmarked;
     uint32_t mark;                   /* SO_MARK of upstream sockets, 0 = none */
     unsigned timeout_s;              /* for one query over all upstreams */
+    const char *probe_name;        /* what upstreams are asked to see whether they answer; see prober.h */
+    unsigned probe_interval_s;
     const struct dns_suffix *search; /* what stub resolvers put behind names */
     size_t n_search;
     const struct policy *log_skip; /* names not logged on success; may be NULL; see dns_proxy_set_log_skip */
@@ -43,8 +45,9 @@ struct dns_proxy;
 int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const struct dns_hooks *hooks,
                   const struct policy_layers *layers, struct log *log, struct dns_proxy **ret, struct why *why);
 void dns_proxy_free(struct dns_proxy *proxy);
-/* Asks every upstream a name that tells whether it asks us in turn. Once, when the redirect is in place. */
-void dns_proxy_probe_loops(struct dns_proxy *proxy);
+/* Asks every upstream whether it asks us in turn, and, from now on, whether it answers. Once, when the redirect is in
+ * place. */
+void dns_proxy_watch_upstreams(struct dns_proxy *proxy);
 /* From the next query on these layers decide; answers under way are decided anew. The pointers are borrowed until the
  * next call. */
 void dns_proxy_set_layers(struct dns_proxy *proxy, const struct policy_layers *layers);

@@ -10,13 +10,15 @@
 
 #define IDS 65536
 
+TAILQ_HEAD(query_deadlines, query);
+
 struct query_pool {
     struct query *queries;  /* mapped, touched only as far as ever needed at once */
     size_t capacity, fresh; /* queries[fresh..] were never used */
     size_t count, large;
-    struct query *free; /* last released first: its memory is warm */
-    TAILQ_HEAD(query_deadlines, query) deadlines;
-    uint16_t by_id[IDS]; /* index + 1 */
+    struct query *free;                  /* last released first: its memory is warm */
+    struct query_deadlines deadlines[2]; /* by enum query_wait */
+    uint16_t by_id[IDS];                 /* index + 1 */
     uint32_t random[64];
     unsigned random_left;
 };
@@ -33,7 +35,8 @@ int query_pool_new(size_t capacity, struct query_pool **ret)
         free(pool);
         return -ENOMEM;
     }
-    TAILQ_INIT(&pool->deadlines);
+    for (int kind = 0; kind < 2; kind++)
+        TAILQ_INIT(&pool->deadlines[kind]);
     *ret = pool;
     return 0;
 }
@@ -94,25 +97,18 @@ struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len
     query->len = (uint16_t)len;
     query->client_id = LDNS_ID_WIRE(msg);
     query->tcp = NULL;
-    query->exchange = NULL;
-    query->tried = 0;
-    query->probe = false;
-    query->socket = QUERY_NO_SOCKET;
+    query->tried = query->awaited = 0;
+    query->alone = false;
+    query->purpose = QUERY_CLIENT;
     query->error = NULL;
-    query->waiting = false;
+    query->waits_in = NULL;
     assign_id(pool, query);
     return query;
 }
 
-void query_renew_id(struct query_pool *pool, struct query *query)
-{
-    pool->by_id[query->id] = 0;
-    assign_id(pool, query);
-}
-
 void query_release(struct query_pool *pool, struct query *query)
 {
-    query_await_no_more(pool, query);
+    query_await_no_more(query);
     pool->by_id[query->id] = 0;
     if (query->packet != query->inline_packet) {
         free(query->packet);
@@ -134,29 +130,29 @@ size_t query_count(const struct query_pool *pool)
     return pool->count;
 }
 
-void query_await(struct query_pool *pool, struct query *query, uint64_t deadline_ns)
+void query_await(struct query_pool *pool, struct query *query, enum query_wait kind, uint64_t deadline_ns)
 {
-    query_await_no_more(pool, query);
+    query_await_no_more(query);
     query->deadline_ns = deadline_ns;
-    query->waiting = true;
-    /* Waits are nearly all of one length, so the place is at or near the end. */
-    struct query *before = TAILQ_LAST(&pool->deadlines, query_deadlines);
+    query->waits_in = &pool->deadlines[kind];
+    struct query *before = TAILQ_LAST(query->waits_in, query_deadlines);
     while (before && before->deadline_ns > deadline_ns)
         before = TAILQ_PREV(before, query_deadlines, deadline_link);
     if (before)
-        TAILQ_INSERT_AFTER(&pool->deadlines, before, query, deadline_link);
+        TAILQ_INSERT_AFTER(query->waits_in, before, query, deadline_link);
     else
-        TAILQ_INSERT_HEAD(&pool->deadlines, query, deadline_link);
+        TAILQ_INSERT_HEAD(query->waits_in, query, deadline_link);
 }
 
-void query_await_no_more(struct query_pool *pool, struct query *query)
+void query_await_no_more(struct query *query)
 {
-    if (query->waiting)
-        TAILQ_REMOVE(&pool->deadlines, query, deadline_link);
-    query->waiting = false;
+    if (query->waits_in)
+        TAILQ_REMOVE(query->waits_in, query, deadline_link);
+    query->waits_in = NULL;
 }
 
 struct query *query_earliest(const struct query_pool *pool)
 {
-    return TAILQ_FIRST(&pool->deadlines);
+    struct query *step = TAILQ_FIRST(&pool->deadlines[QUERY_STEP]), *end = TAILQ_FIRST(&pool->deadlines[QUERY_END]);
+    return !end || (step && step->deadline_ns <= end->deadline_ns) ? step : end;
 }

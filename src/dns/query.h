@@ -5,6 +5,7 @@
 
 #include "base/ip.h"
 #include "dns/message.h"
+#include "dns/upstream.h"
 
 #include <sys/queue.h>
 
@@ -13,11 +14,27 @@
 
 #define QUERY_NO_SOCKET UINT16_MAX
 
-struct forwarder;
+struct attempts;
 struct tcp_client;
 struct upstream_exchange;
 
+enum query_purpose {
+    QUERY_CLIENT,
+    QUERY_LOOP_PROBE,   /* loop_probe.h */
+    QUERY_HEALTH_PROBE, /* prober.h */
+};
+
+/* An upstream that was asked. */
+struct attempt {
+    struct attempts *attempts;
+    struct query *query;
+    struct upstream_exchange *exchange; /* while asked over TCP */
+    uint64_t asked_ns;
+    uint16_t socket; /* of the UDP pool; QUERY_NO_SOCKET when no datagram is awaited */
+};
+
 struct query {
+    enum query_purpose purpose;
     /* who asked */
     struct tcp_client *tcp; /* a reference; NULL: over UDP */
     struct sock_addr peer;  /* UDP */
@@ -31,21 +48,26 @@ struct query {
     uint16_t type;
     struct dns_edns edns;
     uint32_t generation; /* of the policy that let it through */
-    bool probe;          /* nobody asked: see loop_probe.h */
     uint8_t *packet;     /* as sent upstream */
     uint8_t inline_packet[QUERY_INLINE];
     /* where it is now */
-    uint64_t started_ns, deadline_ns;
-    uint16_t tried;                     /* bit per upstream */
-    uint8_t upstream;                   /* the one asked now */
-    uint16_t socket;                    /* of the UDP pool; QUERY_NO_SOCKET while no datagram is awaited */
-    struct upstream_exchange *exchange; /* while asked over TCP */
-    const char *error;                  /* of the latest attempt; static text */
-    struct forwarder *forwarder;
-    bool waiting;
+    uint64_t started_ns, end_ns, deadline_ns;
+    uint16_t tried;    /* bit per upstream: its attempt is set */
+    uint16_t awaited;  /* those of them that may still answer */
+    uint8_t upstream;  /* the one asked last, or that answered */
+    bool alone;        /* no other upstream is asked */
+    const char *error; /* of the latest attempt that failed; static text */
+    struct query_deadlines *waits_in;
     TAILQ_ENTRY(query) deadline_link;
+    struct attempt attempts[UPSTREAMS_MAX];
     struct query *next_free;
 };
+
+/* The number of the attempt's upstream. */
+static inline size_t attempt_upstream(const struct attempt *attempt)
+{
+    return (size_t)(attempt - attempt->query->attempts);
+}
 
 struct query_pool;
 
@@ -55,15 +77,15 @@ void query_pool_free(struct query_pool *pool);
  * NULL when the pool is used up. */
 struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len);
 void query_release(struct query_pool *pool, struct query *query);
-/* A new id for the next attempt, so that a late answer to an earlier one is a stranger's. */
-void query_renew_id(struct query_pool *pool, struct query *query);
 /* The query under way with this id, or NULL. */
 struct query *query_by_id(const struct query_pool *pool, uint16_t id);
 size_t query_count(const struct query_pool *pool);
 
-/* Sets the deadline, replacing an earlier one. */
-void query_await(struct query_pool *pool, struct query *query, uint64_t deadline_ns);
-void query_await_no_more(struct query_pool *pool, struct query *query);
+/* Sets the deadline, replacing an earlier one. Waits for a step and waits for the end are kept apart: each kind is
+ * nearly all of one length, and so it costs nothing to keep it in order. */
+enum query_wait { QUERY_STEP, QUERY_END };
+void query_await(struct query_pool *pool, struct query *query, enum query_wait kind, uint64_t deadline_ns);
+void query_await_no_more(struct query *query);
 /* The query whose deadline comes first, or NULL. */
 struct query *query_earliest(const struct query_pool *pool);
 

@@ -2,20 +2,32 @@
 
 #define FAILURES_TO_DOWN 3
 #define DOWN_NS 10000000000ull
+#define STEP_NS 300000000ull /* most answers of a recursive resolver come sooner */
 
 void upstreams_init(struct upstreams *upstreams, const struct sock_addr *addrs, size_t n, uint64_t timeout_ns)
 {
-    *upstreams = (struct upstreams){.n = n, .wait_ns = timeout_ns / (n ? n : 1)};
+    uint64_t share = timeout_ns / (n ? n : 1);
+    *upstreams =
+        (struct upstreams){.n = n, .timeout_ns = timeout_ns, .step_ns = n > 1 && share > STEP_NS ? STEP_NS : share};
     for (size_t i = 0; i < n; i++)
         upstreams->list[i].addr = addrs[i];
+}
+
+static bool has_healthy(const struct upstreams *upstreams)
+{
+    for (size_t i = 0; i < upstreams->n; i++)
+        if (!upstreams->list[i].dropped && !upstreams->list[i].unhealthy)
+            return true;
+    return false;
 }
 
 int upstreams_next(struct upstreams *upstreams, uint16_t tried, uint64_t now_ns)
 {
     int down = -1;
+    bool choosy = has_healthy(upstreams);
     for (size_t i = 0; i < upstreams->n; i++) {
         struct upstream *upstream = &upstreams->list[i];
-        if ((tried & 1u << i) || upstream->dropped)
+        if ((tried & 1u << i) || upstream->dropped || (choosy && upstream->unhealthy))
             continue;
         if (upstream->down_until_ns <= now_ns) {
             if (upstream->down_until_ns)
@@ -39,6 +51,13 @@ void upstreams_failed(struct upstreams *upstreams, size_t i, uint64_t now_ns)
     struct upstream *upstream = &upstreams->list[i];
     if (++upstream->failures >= FAILURES_TO_DOWN)
         upstream->down_until_ns = now_ns + DOWN_NS;
+}
+
+bool upstreams_probed(struct upstreams *upstreams, size_t i, bool healthy)
+{
+    bool news = upstreams->list[i].unhealthy == healthy;
+    upstreams->list[i].unhealthy = !healthy;
+    return news;
 }
 
 size_t upstreams_drop(struct upstreams *upstreams, size_t i)

@@ -148,7 +148,7 @@ static int choose(struct upstream_udp *udp, size_t upstream)
         size_t at = upstream * SOCKETS_PER_UPSTREAM + (first + k) % SOCKETS_PER_UPSTREAM;
         struct slot *slot = &udp->slots[at];
         /* Answers may still come for as long as a query waits. */
-        if (slot->source.fd >= 0 && now >= slot->worn_ns + udp->upstreams->wait_ns + NS_PER_S)
+        if (slot->source.fd >= 0 && now >= slot->worn_ns + udp->upstreams->timeout_ns + NS_PER_S)
             close_slot(udp, slot);
         if (slot->source.fd < 0)
             error = open_slot(udp, slot, &udp->upstreams->list[upstream].addr);

@@ -149,14 +149,17 @@ def wrong_id(request):
 def wrong_question(request):
     response = request.answer(f"{request.name} 60 A 203.0.113.99")
     other = "x" + request.name[1:]  # of the same length, so that everything else is where it should be
+    if request.name == ".":
+        other = "x."
     response.question = [dns.rrset.from_text(other, 0, "IN", "A")]
     request.reply(response)
 
 
 def wrong_owner(request):
     """Records that the question does not lead to, beside one that it does."""
+    below = "below." + request.name.removeprefix(".")
     request.reply(request.answer("evil.test. 60 A 203.0.113.99", f"{request.name} 60 A 203.0.113.10",
-                                 f"below.{request.name} 60 A 203.0.113.98"))
+                                 f"{below} 60 A 203.0.113.98"))
 
 
 def from_other_port(request):

@@ -25,7 +25,7 @@ START_TEST(pool_is_bounded_and_reused)
 }
 END_TEST
 
-START_TEST(ids_are_found_unique_and_renewed)
+START_TEST(ids_are_found_and_unique)
 {
     struct query_pool *pool;
     enum { N = 4096 };
@@ -42,10 +42,6 @@ START_TEST(ids_are_found_unique_and_renewed)
         ck_assert_ptr_eq(query_by_id(pool, LDNS_ID_WIRE(q[i]->packet)), q[i]);
     for (int i = 0; i < 16; i++) /* 256 expected in each sixteenth; 6 sigma is 93 */
         ck_assert(spread[i] > 160 && spread[i] < 352);
-    uint16_t old = LDNS_ID_WIRE(q[7]->packet);
-    query_renew_id(pool, q[7]);
-    ck_assert_ptr_ne(query_by_id(pool, old), q[7]);
-    ck_assert_ptr_eq(query_by_id(pool, LDNS_ID_WIRE(q[7]->packet)), q[7]);
     query_release(pool, q[7]);
     ck_assert_ptr_null(query_by_id(pool, q[7]->id));
     query_pool_free(pool);
@@ -76,16 +72,18 @@ START_TEST(deadlines_in_order)
     struct query *q[3];
     for (int i = 0; i < 3; i++)
         q[i] = query_take(pool, small, sizeof(small));
-    query_await(pool, q[0], 300);
-    query_await(pool, q[1], 100);
-    query_await(pool, q[2], 200);
+    query_await(pool, q[0], QUERY_STEP, 300);
+    query_await(pool, q[1], QUERY_END, 100);
+    query_await(pool, q[2], QUERY_STEP, 200);
     ck_assert_ptr_eq(query_earliest(pool), q[1]);
-    query_await(pool, q[1], 400); /* moved, not doubled */
+    query_await(pool, q[1], QUERY_STEP, 400); /* moved, not doubled */
     ck_assert_ptr_eq(query_earliest(pool), q[2]);
     query_release(pool, q[2]);
     ck_assert_ptr_eq(query_earliest(pool), q[0]);
-    query_await_no_more(pool, q[0]);
+    query_await(pool, q[0], QUERY_END, 500);
     ck_assert_ptr_eq(query_earliest(pool), q[1]);
+    query_await_no_more(q[1]);
+    ck_assert_ptr_eq(query_earliest(pool), q[0]);
     query_pool_free(pool);
 }
 END_TEST
@@ -100,7 +98,6 @@ START_TEST(upstreams_take_turns_when_they_fail)
     }
     struct upstreams upstreams;
     upstreams_init(&upstreams, addrs, 3, 6000);
-    ck_assert_uint_eq(upstreams.wait_ns, 2000);
     ck_assert_int_eq(upstreams_next(&upstreams, 0, 1), 0);
     ck_assert_int_eq(upstreams_next(&upstreams, 1, 1), 1);
     ck_assert_int_eq(upstreams_next(&upstreams, 7, 1), -1);
@@ -116,6 +113,48 @@ START_TEST(upstreams_take_turns_when_they_fail)
             upstreams_failed(&upstreams, up, 1);
     ck_assert_int_eq(upstreams_next(&upstreams, 0, 2), 0); /* all down: all are tried */
     ck_assert_int_eq(upstreams_next(&upstreams, 1, 2), 1);
+}
+END_TEST
+
+START_TEST(upstreams_whose_probe_failed_are_skipped)
+{
+    struct sock_addr addrs[3];
+    memset(addrs, 0, sizeof(addrs));
+    struct upstreams upstreams;
+    upstreams_init(&upstreams, addrs, 3, 6000);
+    ck_assert(!upstreams_probed(&upstreams, 0, true)); /* well until shown otherwise */
+    ck_assert(upstreams_probed(&upstreams, 0, false));
+    ck_assert(!upstreams_probed(&upstreams, 0, false));
+    ck_assert_int_eq(upstreams_next(&upstreams, 0, 1), 1);
+    ck_assert_int_eq(upstreams_next(&upstreams, 2, 1), 2);
+    ck_assert_int_eq(upstreams_next(&upstreams, 6, 1), -1); /* not even last */
+    upstreams_probed(&upstreams, 1, false);
+    ck_assert_int_eq(upstreams_next(&upstreams, 0, 1), 2);
+    upstreams_drop(&upstreams, 2);
+    ck_assert_int_eq(upstreams_next(&upstreams, 0, 1), 0); /* all failed: all are tried */
+    ck_assert_int_eq(upstreams_next(&upstreams, 1, 1), 1);
+    ck_assert(upstreams_probed(&upstreams, 1, true));
+    ck_assert_int_eq(upstreams_next(&upstreams, 0, 1), 1);
+}
+END_TEST
+
+START_TEST(steps_between_upstreams_fit_into_the_time)
+{
+    struct sock_addr addrs[UPSTREAMS_MAX];
+    memset(addrs, 0, sizeof(addrs));
+    const uint64_t second = 1000000000;
+    for (size_t n = 1; n <= UPSTREAMS_MAX; n++) {
+        for (uint64_t timeout = 1; timeout <= 120; timeout++) {
+            struct upstreams upstreams;
+            upstreams_init(&upstreams, addrs, n, timeout * second);
+            ck_assert_uint_eq(upstreams.timeout_ns, timeout * second);
+            ck_assert_uint_le(upstreams.step_ns * n, timeout * second); /* the last has a step, too */
+            if (n == 1)
+                ck_assert_uint_eq(upstreams.step_ns, timeout * second);
+            else
+                ck_assert_uint_le(upstreams.step_ns, second / 2);
+        }
+    }
 }
 END_TEST
 
@@ -143,7 +182,8 @@ START_TEST(denials_are_well_formed)
 {
     ldns_pkt *plain = denial(false);
     ck_assert_uint_eq(ldns_pkt_id(plain), 0x1234);
-    ck_assert(ldns_pkt_qr(plain) && ldns_pkt_ra(plain) && ldns_pkt_rd(plain) && !ldns_pkt_aa(plain) && !ldns_pkt_tc(plain));
+    ck_assert(ldns_pkt_qr(plain) && ldns_pkt_ra(plain) && ldns_pkt_rd(plain) && !ldns_pkt_aa(plain) &&
+              !ldns_pkt_tc(plain));
     ck_assert_uint_eq(ldns_pkt_get_rcode(plain), LDNS_RCODE_NXDOMAIN);
     ck_assert(!ldns_pkt_edns(plain));
     ck_assert_uint_eq(ldns_pkt_ancount(plain) + ldns_pkt_nscount(plain) + ldns_pkt_arcount(plain), 0);
@@ -210,10 +250,12 @@ Suite *test_suite(void)
     Suite *suite = suite_create("query");
     TCase *tcase = tcase_create("query");
     tcase_add_test(tcase, pool_is_bounded_and_reused);
-    tcase_add_test(tcase, ids_are_found_unique_and_renewed);
+    tcase_add_test(tcase, ids_are_found_and_unique);
     tcase_add_test(tcase, long_queries_are_limited);
     tcase_add_test(tcase, deadlines_in_order);
     tcase_add_test(tcase, upstreams_take_turns_when_they_fail);
+    tcase_add_test(tcase, upstreams_whose_probe_failed_are_skipped);
+    tcase_add_test(tcase, steps_between_upstreams_fit_into_the_time);
     tcase_add_test(tcase, denials_are_well_formed);
     tcase_add_test(tcase, truncation_leaves_the_question);
     tcase_add_test(tcase, loop_probe_is_known_by_its_secret);
