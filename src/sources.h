@@ -22,7 +22,7 @@ struct sources {
     struct sock_addr upstreams[SOURCES_UPSTREAMS_MAX];
     size_t n_upstreams;
     struct resolv_conf resolv_conf; /* empty when it cannot be read */
-    struct why warnings[2]; /* empty text: none */
+    struct why warnings[2];         /* empty text: none */
 };
 
 /* What an earlier start used, for a start that may not believe /etc/resolv.conf any more. */

@@ -15,6 +15,7 @@ void event_outbound_failed(struct log *log, const struct dns_question *question,
 /* egress.denied: the name was let through, and these of its addresses were not. */
 void event_rebinding(struct log *log, const struct dns_question *question, const struct rebinding *rebinding);
 /* egress.denied */
-void event_denied(struct log *log, enum log_level level, const struct dns_question *question, const struct decision *decision);
+void event_denied(struct log *log, enum log_level level, const struct dns_question *question,
+                  const struct decision *decision);
 
 #endif

@@ -400,8 +400,8 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
     if (!error)
         error = forwarder_new(loop, &forwarding, &callbacks, &proxy->forwarder);
     if (!error)
-        error = prober_new(loop, proxy->forwarder, log, settings->probe_name, settings->probe_interval_s,
-                           &proxy->prober);
+        error =
+            prober_new(loop, proxy->forwarder, log, settings->probe_name, settings->probe_interval_s, &proxy->prober);
     if (error) {
         dns_proxy_free(proxy);
         return why_set(why, error, "cannot serve DNS: %s", strerrordesc_np(-error));

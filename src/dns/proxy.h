@@ -31,9 +31,9 @@ struct dns_settings {
     size_t n_upstreams;
     const struct ip_addr *unmarked; /* upstream traffic to these carries no mark */
     size_t n_unmarked;
-    uint32_t mark;                   /* SO_MARK of upstream sockets, 0 = none */
-    unsigned timeout_s;              /* for one query over all upstreams */
-    const char *probe_name;        /* what upstreams are asked to see whether they answer; see prober.h */
+    uint32_t mark;          /* SO_MARK of upstream sockets, 0 = none */
+    unsigned timeout_s;     /* for one query over all upstreams */
+    const char *probe_name; /* what upstreams are asked to see whether they answer; see prober.h */
     unsigned probe_interval_s;
     const struct dns_suffix *search; /* what stub resolvers put behind names */
     size_t n_search;
