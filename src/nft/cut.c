@@ -5,9 +5,11 @@
 
 #define PORT_DNS 53
 
-static bool has_lease(const struct cut *cut, enum timed_set set, const struct ip_addr *addr)
+/* Whether the address is among the revoked. */
+static bool is_revoked(const struct cut *cut, const struct ip_addr *addr)
 {
-    return leases_find(changes_leases(cut->changes, set), addr) != NULL;
+    const struct lease *lease = leases_find(changes_leases(cut->changes, revoked_set(addr->family)), addr);
+    return lease && (lease_is_held(lease) || lease->expires_ns > cut->now_ns); /* held: by this transaction */
 }
 
 /* Refused by a rule that stands before "established". */
@@ -16,13 +18,14 @@ static bool is_refused(const struct cut *cut, const struct ip_addr *addr)
     if (ip_ranges_contain(&cut->now->always_deny, addr))
         return true;
     return !ip_ranges_contain(&cut->now->always_allow, addr) &&
-           (ip_ranges_contain(&cut->now->deny, addr) || has_lease(cut, revoked_set(addr->family), addr));
+           (ip_ranges_contain(&cut->now->deny, addr) || is_revoked(cut, addr));
 }
 
 static bool is_allowed(const struct cut *cut, const struct ip_addr *addr)
 {
     return cut->now->default_allow || ip_ranges_contain(&cut->now->always_allow, addr) ||
-           ip_ranges_contain(&cut->now->allow, addr) || has_lease(cut, allow_set(addr->family), addr);
+           ip_ranges_contain(&cut->now->allow, addr) ||
+           leases_find(changes_leases(cut->changes, allow_set(addr->family)), addr);
 }
 
 static bool was_allowed(const struct cut *cut, const struct ip_addr *addr)
@@ -54,8 +57,10 @@ bool cut_wants(void *ctx, const struct sock_addr *peer)
 
 int cut_refuse(struct cut *cut, const struct ip_addr *peer)
 {
-    struct lease *lease;
-    return is_refused(cut, peer)
-               ? 0
-               : changes_add(cut->changes, revoked_set(peer->family), peer, cut->now_ns + REVOKED_S * NS_PER_S, &lease);
+    enum timed_set set = revoked_set(peer->family);
+    uint64_t until = cut->now_ns + REVOKED_S * NS_PER_S;
+    if (is_refused(cut, peer))
+        return 0;
+    struct lease *lease = leases_find(changes_leases(cut->changes, set), peer); /* over, but not yet forgotten */
+    return lease ? changes_renew(cut->changes, set, lease, until) : changes_add(cut->changes, set, peer, until, &lease);
 }
