@@ -54,8 +54,7 @@ int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
 int nft_apply(struct nft *nft, const struct nft_policy *policy,
               bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why);
 /* Ends the open flows, downloads too, that lost permission with the policies applied since the last call: once it is
- * sure that they stay in force. Flows that came from outside are never touched. Blocks for about 1 us per flow in the
- * kernel's table. The rules refuse their packets already; on failure some flows may last until they send one. */
+ * sure that they stay in force. Flows that came from outside are never touched. Blocks, see flows_find(). The rules refuse their packets already; on failure some flows may last until they send one. */
 int nft_settle(struct nft *nft, struct why *why);
 /* Reports every learned address that is let through now and would not be after nft_apply() with the same arguments;
  * changes nothing. `ctx` is for both functions. */
