@@ -100,24 +100,36 @@ static void release(struct change *change)
     server_resume(request);
 }
 
-/* Takes up the requests that wait, until one of them has to wait for the loop. */
+/* Takes up the request whose turn it is. One at a time: each may take its time, and others want /healthz. */
 static void advance(struct api *api)
 {
     struct change_queue *queue = &api->changes;
-    while (!queue->busy && queue->first) {
-        struct request *request = queue->first;
-        queue->first = request->next_waiting;
-        queue->n_waiting--;
-        struct change *change = &queue->under_way;
-        *change = (struct change){.api = api, .request = request};
-        if (!precondition_holds(api, request))
-            request_answer_line(request, MHD_HTTP_PRECONDITION_FAILED, "the policy is not the one named by If-Match");
-        else if (request->make(api, request, change) && (request->dry_run || write_aside(change))) {
-            post(change, change->next);
-            return;
-        }
-        release(change);
+    if (queue->busy || !queue->first)
+        return;
+    struct request *request = queue->first;
+    queue->first = request->next_waiting;
+    queue->n_waiting--;
+    struct change *change = &queue->under_way;
+    *change = (struct change){.api = api, .request = request};
+    if (!precondition_holds(api, request))
+        request_answer_line(request, MHD_HTTP_PRECONDITION_FAILED, "the policy is not the one named by If-Match");
+    else if (request->make(api, request, change) && (request->dry_run || write_aside(change))) {
+        post(change, change->next);
+        return;
     }
+    release(change);
+    if (queue->first && loop_timer_set(api->loop, &queue->again, 0))
+        advance(api);
+}
+
+static void again_fired(struct loop_timer *timer)
+{
+    advance(timer->owner);
+}
+
+void change_queue_init(struct api *api)
+{
+    api->changes.again = (struct loop_timer){.fire = again_fired, .owner = api};
 }
 
 /* True: the loop has to be told more. */

@@ -36,8 +36,10 @@ struct change_queue {
     bool busy; /* the loop has `under_way` */
     struct request *first, *last;
     unsigned n_waiting;
+    struct loop_timer again; /* due when the next one's turn comes after one that was refused */
 };
 
+void change_queue_init(struct api *api);
 /* Queues the request, and starts it when its turn is now. */
 void change_submit(struct api *api, struct request *request, change_maker *make);
 /* Refuses: answers with one line and, unless it was a dry run, records egress.update_failed. Always false, for makers. */

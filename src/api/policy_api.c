@@ -78,13 +78,15 @@ static bool make_put(struct api *api, struct request *request, struct change *re
 {
     struct why why = {0};
     ret->reset = blank(&request->body);
-    /* The limit is checked here, where the number is known. */
-    int error = policy_from_json(request->body.data ? request->body.data : "", request->body.len, 0, &ret->next, &why);
+    int error = policy_from_json(request->body.data ? request->body.data : "", request->body.len,
+                                 api->settings.max_rules, &ret->next, &why);
+    if (error == -E2BIG) /* before the rules are looked at: that would take its time */
+        return change_refuse(api, request, MHD_HTTP_CONTENT_TOO_LARGE, why.text);
     if (error)
         return refuse_body(api, request, error, "invalid policy", why.text);
     policy_rules_to_json(ret->next, &ret->rules);
     ret->n_rules = policy_count(ret->next);
-    return within_limit(api, request, ret->next) && (!ret->rules.failed || refuse_memory(api, request));
+    return !ret->rules.failed || refuse_memory(api, request);
 }
 
 static bool make_patch(struct api *api, struct request *request, struct change *ret)

@@ -210,13 +210,20 @@ static void api_free(struct api *api)
 
 DEFINE_CLEANUP(struct api, cleanup_api, api_free);
 
+/* A path or argument with an encoded NUL stays as it is: what reads it as a C string would see another one. */
+static size_t unescape(void *cls, struct MHD_Connection *connection, char *text)
+{
+    return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
+}
+
 static int start_http(struct api *api, struct why *why)
 {
     api->http = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, api,
                                  MHD_OPTION_LISTEN_SOCKET, api->settings.listen_fd, MHD_OPTION_CONNECTION_LIMIT,
                                  CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
                                  MHD_OPTION_NOTIFY_CONNECTION, connection_notify, api, MHD_OPTION_NOTIFY_COMPLETED,
-                                 on_completed, api, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+                                 on_completed, api, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK,
+                                 unescape, NULL, MHD_OPTION_END);
     if (!api->http)
         return why_set(why, -EIO, "cannot start the HTTP server");
     api->http_ready = (struct loop_source){
@@ -241,6 +248,7 @@ int api_start(const struct api_settings *settings, const struct api_hooks *hooks
         api->settings.request_timeout_ms = REQUEST_TIMEOUT_MS;
     api->hooks = *hooks;
     api->log = log;
+    change_queue_init(api);
     api->http_again = (struct loop_timer){.fire = on_http_again, .owner = api};
     api->stop_deadline = (struct loop_timer){.fire = on_out_of_time, .owner = api};
     api->quiesce.deliver = on_quiesce;

@@ -117,6 +117,7 @@ static const struct {
     {"GET", "/", NULL, 404, "not found\n", NULL},
     {"POST", "/policy/", "{}", 404, "not found\n", NULL},
     {"GET", "/policyx", NULL, 404, "not found\n", NULL},
+    {"GET", "/policy%00x", NULL, 404, "not found\n", NULL},
     {"GET", "/credential-vault", NULL, 404, "not found\n", NULL},
     {"GET", "/credential-vault/a", NULL, 404, "not found\n", NULL},
     {"POST", "/credential-vault", "{}", 412, "credential proxy is not enabled\n", NULL},
