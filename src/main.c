@@ -1,5 +1,6 @@
 /* opensandbox-egress: arguments and environment, then the daemon. */
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "config.h"
 #include "daemon.h"
 #include "guard.h"
@@ -10,7 +11,6 @@
 
 #include <errno.h>
 #include <libgen.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,18 +63,23 @@ static int complain(int code, const struct why *why)
     return code;
 }
 
-/* As the start would, but leaving no file behind. */
+/* As the start would find out, but leaving no file behind. */
+static bool can_write(const char *path)
+{
+    if (!strcmp(path, "stdout") || !strcmp(path, "stderr"))
+        return true;
+    if (access(path, F_OK) == 0)
+        return access(path, W_OK) == 0;
+    _cleanup_free_ char *copy = strdup(path);
+    return copy && access(dirname(copy), W_OK) == 0;
+}
+
 static int check_outputs(const struct config *config, struct why *why)
 {
-    for (size_t i = 0; i < config->n_log_outputs; i++) {
-        const char *path = config->log_outputs[i];
-        if (!strcmp(path, "stdout") || !strcmp(path, "stderr"))
-            continue;
-        char folder[PATH_MAX];
-        snprintf(folder, sizeof(folder), "%s", path);
-        if (access(path, F_OK) ? access(dirname(folder), W_OK) : access(path, W_OK))
-            return why_set(why, -errno, "OPENSANDBOX_LOG_OUTPUT: cannot write %s: %s", path, strerror(errno));
-    }
+    for (size_t i = 0; i < config->n_log_outputs; i++)
+        if (!can_write(config->log_outputs[i]))
+            return why_set(why, -errno, "OPENSANDBOX_LOG_OUTPUT: cannot write %s: %s", config->log_outputs[i],
+                           strerror(errno));
     return 0;
 }
 

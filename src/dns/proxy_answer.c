@@ -1,0 +1,202 @@
+#include "dns/proxy_state.h"
+
+#include "base/wire.h"
+#include "dns/events.h"
+
+#include <errno.h>
+#include <string.h>
+
+static struct client client_of(const struct query *query)
+{
+    return (struct client){.tcp = query->tcp, .listener = query->listener, .peer = &query->peer};
+}
+
+/* The question of a query that was scanned when it came in. */
+static void question_of(const struct query *query, struct dns_question *ret)
+{
+    ret->name_len = (uint8_t)(query->question_end - DNS_HEADER_SIZE - 4);
+    dns_lower(ret->name, query->packet + DNS_HEADER_SIZE, ret->name_len);
+    ret->type = query->type;
+    ret->end = query->question_end;
+}
+
+void proxy_release(struct dns_proxy *proxy, struct query *query)
+{
+    struct tcp_client *tcp = query->tcp;
+    forwarder_release(proxy->forwarder, query);
+    if (tcp)
+        tcp_client_unref(tcp);
+}
+
+/* SERVFAIL to whoever asked, and the end of the query. */
+static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_question *question, int ede,
+                 const char *error)
+{
+    struct client client = client_of(query);
+    wire_store16(query->packet, query->client_id); /* it is not sent any more */
+    replies_empty(&proxy->replies, &client, query->packet, question->end, &query->edns, LDNS_RCODE_SERVFAIL, ede,
+                  error);
+    event_outbound_failed(proxy->log, question, error);
+    proxy_release(proxy, query);
+}
+
+/* Nobody asked: what we wanted to know is known. `msg` is NULL when no answer came. */
+static void end_probe(struct dns_proxy *proxy, struct query *query, const uint8_t *msg, size_t len)
+{
+    size_t upstream = query->upstream;
+    bool loops = false;
+    if (query->purpose == QUERY_HEALTH_PROBE) {
+        prober_ended(proxy->prober, query, msg ? NULL : query->error);
+    } else {
+        loops = msg && loop_probe_came_back(&proxy->loop_probes.list[upstream], msg, len);
+        loop_probe_end(&proxy->loop_probes, upstream);
+    }
+    proxy_release(proxy, query);
+    if (loops)
+        proxy->hooks.upstream_loops(proxy->hooks.ctx, upstream, forwarder_drop_upstream(proxy->forwarder, upstream));
+}
+
+void proxy_upstreams_exhausted(void *ctx, struct query *query)
+{
+    struct dns_proxy *proxy = ctx;
+    struct dns_question question;
+    if (query->purpose != QUERY_CLIENT) {
+        end_probe(proxy, query, NULL, 0);
+        return;
+    }
+    question_of(query, &question);
+    fail(proxy, query, &question, LDNS_EDE_NO_REACHABLE_AUTHORITY, query->error);
+}
+
+/* Hands one staged answer to its client, as the client asked for it. */
+static void deliver(struct dns_proxy *proxy, struct staged *staged)
+{
+    struct query *query = staged->query;
+    struct client client = client_of(query);
+    wire_store16(staged->msg, query->client_id);
+    /* The client's own spelling, whatever the upstream made of it (draft-vixie-dnsext-dns0x20). */
+    memcpy(staged->msg + DNS_HEADER_SIZE, query->packet + DNS_HEADER_SIZE,
+           (size_t)(query->question_end - DNS_HEADER_SIZE));
+    if (!query->tcp && staged->len > query->client_payload)
+        staged->len = dns_reply_truncate(staged->msg, query->question_end, &query->edns);
+    replies_send(&proxy->replies, &client, staged->msg, staged->len);
+    event_outbound(proxy->log, proxy->log_skip, &staged->question, proxy->addresses + staged->first, staged->n);
+}
+
+static bool learn(struct dns_proxy *proxy, size_t first, size_t n)
+{
+    return !n || !proxy->hooks.learn(proxy->hooks.ctx, proxy->addresses + first, n, loop_now(proxy->loop));
+}
+
+/* The end of a batch: addresses into the kernel first, answers to the clients after it. What is too much at once may do
+ * answer by answer. */
+void proxy_commit(void *ctx)
+{
+    struct dns_proxy *proxy = ctx;
+    bool all = learn(proxy, 0, proxy->n_addresses);
+    for (size_t i = 0; i < proxy->n_staged; i++) {
+        struct staged *staged = &proxy->staged[i];
+        staged->reachable = all || learn(proxy, staged->first, staged->n);
+        if (staged->reachable)
+            deliver(proxy, staged);
+        else
+            fail(proxy, staged->query, &staged->question, DNS_EDE_NONE, "the kernel did not take the addresses");
+    }
+    forwarder_flush(proxy->forwarder);
+    replies_flush(&proxy->replies);
+    for (size_t i = 0; i < proxy->n_staged; i++)
+        if (proxy->staged[i].reachable)
+            proxy_release(proxy, proxy->staged[i].query);
+    proxy->n_staged = proxy->n_addresses = 0;
+}
+
+/* Takes out of the answer what the rebinding guard refuses. 0; -ENODATA when nothing is left, or -EBADMSG. */
+static int guard_addresses(struct dns_proxy *proxy, struct staged *staged)
+{
+    struct rebinding rebinding = {.layers = &proxy->layers, .own = proxy->own};
+    int error = rebinding_scan(&rebinding, staged->msg, staged->len, staged->question.end);
+    if (error || !rebinding.n_refused)
+        return error;
+    if (LDNS_TC_WIRE(staged->msg))
+        return -EBADMSG;
+    event_rebinding(proxy->log, &staged->question, &rebinding);
+    staged->n = rebinding_filter(&rebinding, proxy->found, staged->n);
+    if (staged->n)
+        staged->len = dns_reply_addresses(staged->msg, staged->len, staged->question.end, &staged->query->edns,
+                                          proxy->found, &staged->n);
+    return staged->n ? 0 : -ENODATA;
+}
+
+/* Notes the answer's addresses for the end of the batch and caps their TTLs. 0; -ENODATA when none may be told, or
+ * -EBADMSG. */
+static int stage_addresses(struct dns_proxy *proxy, struct staged *staged)
+{
+    uint16_t type = staged->question.type;
+    if ((type != LDNS_RR_TYPE_A && type != LDNS_RR_TYPE_AAAA) || LDNS_RCODE_WIRE(staged->msg) != LDNS_RCODE_NOERROR)
+        return 0;
+    int error = dns_answer_addresses(staged->msg, staged->len, &staged->question, proxy->found, &staged->n);
+    if (!error)
+        error = guard_addresses(proxy, staged);
+    if (error == -EBADMSG && LDNS_TC_WIRE(staged->msg)) { /* of no use as it is: the client comes again over TCP */
+        staged->len = dns_reply_truncate(staged->msg, staged->question.end, &staged->query->edns);
+        staged->n = 0;
+        return 0;
+    }
+    if (error)
+        return error;
+    for (size_t i = 0; i < staged->n; i++) {
+        const struct dns_found *found = &proxy->found[i];
+        if (proxy->hooks.hold_seconds) {
+            uint32_t hold = proxy->hooks.hold_seconds(found->ttl);
+            wire_store32(staged->msg + found->ttl_at, found->ttl < hold ? found->ttl : hold);
+        }
+        proxy->addresses[proxy->n_addresses++] = (struct learned){.addr = found->addr,
+                                                                  .ttl = found->ttl,
+                                                                  .name = staged->question.name,
+                                                                  .name_len = staged->question.name_len};
+    }
+    return 0;
+}
+
+/* The guard left no address: the name exists, and has none of this type. */
+static void answer_nothing(struct dns_proxy *proxy, const struct staged *staged)
+{
+    struct query *query = staged->query;
+    struct client client = client_of(query);
+    wire_store16(query->packet, query->client_id);
+    replies_empty(&proxy->replies, &client, query->packet, query->question_end, &query->edns, LDNS_RCODE_NOERROR,
+                  LDNS_EDE_BLOCKED, "blocked by the rebinding guard");
+    event_outbound(proxy->log, proxy->log_skip, &staged->question, NULL, 0);
+    proxy_release(proxy, query);
+}
+
+bool proxy_answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
+{
+    struct dns_proxy *proxy = ctx;
+    if (query->purpose != QUERY_CLIENT) {
+        end_probe(proxy, query, msg, len);
+        return true;
+    }
+    if (proxy->n_staged == STAGED_MAX ||
+        proxy->n_addresses + dns_found_max(len) > sizeof(proxy->addresses) / sizeof(proxy->addresses[0]))
+        proxy_commit(proxy);
+    struct staged *staged = &proxy->staged[proxy->n_staged];
+    *staged = (struct staged){.query = query, .msg = msg, .len = len, .first = proxy->n_addresses};
+    question_of(query, &staged->question);
+    if (query->generation != proxy->generation) {
+        struct decision decision = policy_decide(&proxy->layers, staged->question.name, staged->question.name_len);
+        if (decision.action == ACTION_DENY) {
+            struct client client = client_of(query);
+            wire_store16(query->packet, query->client_id);
+            proxy_deny(proxy, &client, query->packet, &staged->question, &query->edns, &decision);
+            proxy_release(proxy, query);
+            return true;
+        }
+    }
+    int error = stage_addresses(proxy, staged);
+    if (!error)
+        proxy->n_staged++;
+    else if (error == -ENODATA)
+        answer_nothing(proxy, staged);
+    return error != -EBADMSG;
+}

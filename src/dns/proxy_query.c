@@ -1,0 +1,99 @@
+#include "dns/proxy_state.h"
+
+#include "base/wire.h"
+#include "dns/events.h"
+
+#define CLIENT_PAYLOAD_MAX 4096 /* whatever a UDP client says it takes: longer answers are for TCP */
+
+void proxy_deny(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
+                const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision)
+{
+    replies_empty(&proxy->replies, client, query, question->end, edns, LDNS_RCODE_NXDOMAIN, LDNS_EDE_BLOCKED,
+                  "blocked by egress policy");
+    bool made = search_list_made(&proxy->layers, proxy->search, proxy->n_search, question->name, question->name_len);
+    event_denied(proxy->log, made ? LOG_DEBUG : LOG_INFO, question, decision);
+}
+
+/* Transfers and meta-queries have no place between a stub and a resolver; NULL is a tunnel's favourite. */
+static bool type_refused(uint16_t type)
+{
+    return type == LDNS_RR_TYPE_NULL || type == LDNS_RR_TYPE_OPT ||
+           (type >= LDNS_RR_TYPE_TKEY && type <= LDNS_RR_TYPE_ANY);
+}
+
+static void forward(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len,
+                    const struct dns_question *question, const struct dns_edns *edns)
+{
+    struct query *query = forwarder_take(proxy->forwarder, msg, len);
+    if (!query) {
+        replies_empty(&proxy->replies, client, msg, question->end, edns, LDNS_RCODE_SERVFAIL, DNS_EDE_NONE, NULL);
+        event_outbound_failed(proxy->log, question, "too many queries under way");
+        return;
+    }
+    if (client->tcp)
+        query->tcp = tcp_client_ref(client->tcp);
+    else
+        query->peer = *client->peer;
+    query->listener = client->listener;
+    query->client_payload = DNS_UDP_PLAIN_MAX;
+    if (edns->present) {
+        if (edns->payload > DNS_UDP_PLAIN_MAX)
+            query->client_payload = edns->payload < CLIENT_PAYLOAD_MAX ? edns->payload : CLIENT_PAYLOAD_MAX;
+        if (edns->payload > DNS_UDP_EDNS_MAX)
+            wire_store16(query->packet + edns->at, DNS_UDP_EDNS_MAX);
+    }
+    query->question_end = question->end;
+    query->type = question->type;
+    query->edns = *edns;
+    query->generation = proxy->generation;
+    query->started_ns = loop_now(proxy->loop);
+    forwarder_send(proxy->forwarder, query);
+}
+
+static void handle_query(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len)
+{
+    struct dns_question question;
+    struct dns_edns edns;
+    switch (dns_scan_query(msg, len, &question, &edns)) {
+    case DNS_SCAN_DROP:
+        return;
+    case DNS_SCAN_FORMERR:
+        replies_error(&proxy->replies, client, msg, LDNS_RCODE_FORMERR);
+        return;
+    case DNS_SCAN_NOTIMP:
+        replies_error(&proxy->replies, client, msg, LDNS_RCODE_NOTIMPL);
+        return;
+    case DNS_SCAN_REFUSED:
+        replies_error(&proxy->replies, client, msg, LDNS_RCODE_REFUSED);
+        return;
+    case DNS_SCAN_OK:
+        break;
+    }
+    if (edns.version) {
+        replies_empty(&proxy->replies, client, msg, question.end, &edns, DNS_BADVERS, DNS_EDE_NONE, NULL);
+        return;
+    }
+    const struct loop_probe *probe = loop_probe_find(&proxy->loop_probes, question.name, question.name_len);
+    if (probe && question.type == LDNS_RR_TYPE_TXT) {
+        uint8_t *answer = replies_room(&proxy->replies);
+        replies_send(&proxy->replies, client, answer, loop_probe_answer(probe, msg, question.end, answer));
+        return;
+    }
+    struct decision decision = policy_decide(&proxy->layers, question.name, question.name_len);
+    if (decision.action == ACTION_DENY)
+        proxy_deny(proxy, client, msg, &question, &edns, &decision);
+    else if (type_refused(question.type))
+        replies_empty(&proxy->replies, client, msg, question.end, &edns, LDNS_RCODE_REFUSED, DNS_EDE_NONE, NULL);
+    else
+        forward(proxy, client, msg, len, &question, &edns);
+}
+
+void proxy_udp_query(void *ctx, uint16_t listener, const struct sock_addr *peer, uint8_t *msg, size_t len)
+{
+    handle_query(ctx, &(struct client){.listener = listener, .peer = peer}, msg, len);
+}
+
+void proxy_tcp_query(void *ctx, struct tcp_client *client, uint8_t *msg, size_t len)
+{
+    handle_query(ctx, &(struct client){.tcp = client}, msg, len);
+}

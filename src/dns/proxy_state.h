@@ -1,0 +1,64 @@
+/* What the parts of the proxy share: proxy.c (its life), proxy_query.c (what clients ask), proxy_answer.c (what
+ * upstreams answer). Nobody else includes this. */
+#ifndef DNS_PROXY_STATE_H
+#define DNS_PROXY_STATE_H
+
+#include "dns/answer.h"
+#include "dns/forwarder.h"
+#include "dns/loop_probe.h"
+#include "dns/prober.h"
+#include "dns/proxy.h"
+#include "dns/rebinding.h"
+#include "dns/replies.h"
+#include "dns/search_list.h"
+
+#define STAGED_MAX 64
+
+/* An answer that waits for the end of its batch, when all its addresses are made reachable at once. */
+struct staged {
+    struct query *query;
+    uint8_t *msg;
+    size_t len;
+    size_t first, n; /* of proxy->addresses */
+    bool reachable;  /* the kernel took them */
+    struct dns_question question;
+};
+
+struct dns_proxy {
+    struct loop *loop;
+    struct dns_hooks hooks;
+    struct policy_layers layers;
+    uint32_t generation; /* of the layers */
+    struct own_addresses *own;
+    const struct dns_suffix *search;
+    size_t n_search;
+    const struct policy *log_skip;
+    struct log *log;
+    struct replies replies; /* and the UDP listeners */
+    struct tcp_server *tcp;
+    struct forwarder *forwarder;
+    struct loop_probes loop_probes;
+    struct prober *prober;
+    struct staged staged[STAGED_MAX];
+    size_t n_staged;
+    struct learned addresses[DNS_MESSAGE_MAX / 15 + 1]; /* as many as one message can hold */
+    struct dns_found found[DNS_MESSAGE_MAX / 15 + 1];
+    size_t n_addresses;
+};
+
+/* Callbacks of listeners; each query of a client. */
+void proxy_udp_query(void *ctx, uint16_t listener, const struct sock_addr *peer, uint8_t *msg, size_t len);
+void proxy_tcp_query(void *ctx, struct tcp_client *client, uint8_t *msg, size_t len);
+/* Refuses a name: the reply and the event. */
+void proxy_deny(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
+                const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision);
+
+/* Callbacks of the forwarder, see there. */
+bool proxy_answered(void *ctx, struct query *query, uint8_t *msg, size_t len);
+void proxy_upstreams_exhausted(void *ctx, struct query *query);
+/* The end of a batch: addresses into the kernel first, answers to the clients after it. */
+void proxy_commit(void *ctx);
+/* The end of a query. */
+void proxy_release(struct dns_proxy *proxy, struct query *query);
+
+#endif
