@@ -109,7 +109,8 @@ static int mark_above(int fd, const char *folder)
     int mark;
     do {
         above = dirname(path);
-        memmove(path, above, strlen(above) + 1); /* it may be a constant */
+        if (above != path) /* a constant: "." or "/" */
+            memcpy(path, above, strlen(above) + 1);
         mark = inotify_add_watch(fd, path, FOLDER_EVENTS);
     } while (mark < 0 && strcmp(path, "/") && strcmp(path, "."));
     return mark;

@@ -39,7 +39,7 @@ static int take_answer(void *ctx, const struct element *element)
 
 static int ask(struct conn *conn, enum timed_set set, struct asked *asked)
 {
-    _Alignas(struct nlmsghdr) uint8_t questions[QUESTIONS * QUESTION_SIZE];
+    _Alignas(struct nlmsghdr) uint8_t questions[QUESTIONS * QUESTION_SIZE] = {0}; /* padding is sent, too */
     struct element_reader reader = {.take = take_answer, .ctx = asked};
     size_t len = 0;
     for (size_t i = 0; i < asked->n; i++) {

@@ -13,7 +13,7 @@
 /* All elements of a set; none when it is absent. -EINTR: those taken are not all of one moment. */
 static int read_set(struct conn *conn, const char *set, struct element_reader *reader, struct why *why)
 {
-    _Alignas(struct nlmsghdr) char room[128];
+    _Alignas(struct nlmsghdr) char room[128] = {0}; /* padding is sent, too */
     struct nlmsghdr *question = elements_question(room, set, NLM_F_DUMP);
     int error = conn_ask(conn, question, question->nlmsg_len, elements_read, reader, why);
     return error == -ENOENT ? 0 : error;
