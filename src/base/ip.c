@@ -139,6 +139,12 @@ bool ip_is_special(const struct ip_addr *addr)
            (!memcmp(b, nat64, 12) && is_special_v4(b + 12));
 }
 
+bool ip_is_loopback(const struct ip_addr *addr)
+{
+    static const struct ip_addr v6 = {AF_INET6, {[15] = 1}};
+    return addr->family == AF_INET ? addr->bytes[0] == 127 : ip_equal(addr, &v6);
+}
+
 bool ip_next(const struct ip_addr *addr, struct ip_addr *ret)
 {
     struct ip_addr next = *addr;

@@ -64,6 +64,8 @@ bool ip_is_unicast(const struct ip_addr *addr);
 /* An address that no name of another host may lead to: loopback, link-local, unspecified (all of 0.0.0.0/8), multicast,
  * broadcast, the NAT64 form (64:ff9b::/96, RFC 6052 section 3.1) of one of these, and every IPv4-mapped one. */
 bool ip_is_special(const struct ip_addr *addr);
+/* 127.0.0.0/8 or ::1. */
+bool ip_is_loopback(const struct ip_addr *addr);
 /* The next address up, false when `addr` is the highest of its family. */
 bool ip_next(const struct ip_addr *addr, struct ip_addr *ret);
 

@@ -60,12 +60,6 @@ static bool parse_server(char *word, unsigned (*interface_index)(const char *nam
     return true;
 }
 
-static bool is_loopback(const struct sock_addr *server)
-{
-    struct ip_addr addr = sock_addr_ip(server), v6_loopback = {.family = AF_INET6, .bytes[15] = 1};
-    return addr.family == AF_INET ? addr.bytes[0] == 127 : ip_equal(&addr, &v6_loopback);
-}
-
 /* A list of servers under construction. */
 struct servers {
     struct sock_addr list[RESOLV_CONF_SERVERS_MAX];
@@ -123,8 +117,10 @@ void resolv_conf_parse(const char *text, size_t len, unsigned (*interface_index)
         char word[WORD_MAX];
         struct sock_addr server;
         if (take_keyword(&line, "nameserver")) {
-            if (next_word(&line, "#;", word) && parse_server(word, interface_index, &server))
-                add_once(is_loopback(&server) ? &loopback : &remote, &server);
+            if (next_word(&line, "#;", word) && parse_server(word, interface_index, &server)) {
+                struct ip_addr addr = sock_addr_ip(&server);
+                add_once(ip_is_loopback(&addr) ? &loopback : &remote, &server);
+            }
         } else if (take_keyword(&line, "search")) {
             read_search(&line, RESOLV_CONF_SEARCH_MAX, ret);
         } else if (take_keyword(&line, "domain")) {

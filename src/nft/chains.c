@@ -135,12 +135,6 @@ static void refuse_local_resolver(struct batch *batch, const struct nft_settings
     verdict(&rule, NFT_GOTO, "refuse");
 }
 
-static bool is_loopback(const struct ip_addr *addr)
-{
-    static const struct ip_addr v6 = {AF_INET6, {[15] = 1}};
-    return addr->family == AF_INET ? addr->bytes[0] == 127 : ip_equal(addr, &v6);
-}
-
 /* Packets to this host. Resolvers there would answer any name past the policy. */
 static void chain_loopback(struct batch *batch, const struct nft_settings *settings)
 {
@@ -158,7 +152,7 @@ static void chain_loopback(struct batch *batch, const struct nft_settings *setti
     refuse_local_resolver(batch, settings, &systemd, PORT_DNS);
     for (size_t i = 0; i < settings->n_upstreams; i++) {
         struct ip_addr addr = sock_addr_ip(&settings->upstreams[i]);
-        if (is_loopback(&addr))
+        if (ip_is_loopback(&addr))
             refuse_local_resolver(batch, settings, &addr, sock_addr_port(&settings->upstreams[i]));
     }
     rule = rule_begin(batch, "loopback");
