@@ -12,7 +12,9 @@
 #define ROUNDS 20000
 #define BATCH 64
 
-static const struct nft_settings settings = {.filter = true, .dns_port = 15353, .mark = 1, .max_addresses = 262144};
+static struct metrics counts;
+static const struct nft_settings settings = {
+    .filter = true, .dns_port = 15353, .mark = 1, .metrics = &counts, .max_addresses = 262144};
 static const uint8_t name[] = "\3www\7example\3com";
 
 static bool still_allowed(void *ctx, const uint8_t *wire, size_t len)

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
+#include "base/metrics.h"
 #include "base/watch.h"
 #include "enforcer.h"
 #include "guard.h"
@@ -29,6 +30,7 @@ struct daemon {
     const struct config *config;
     struct loop *loop;
     struct mailbox *mailbox;
+    struct metrics metrics;
     struct log *log, *api_log; /* one a thread */
     struct log *logs[2];       /* both, for the exporter */
     struct attribute *attributes;
@@ -290,7 +292,8 @@ static enum daemon_exit start_exporter(struct daemon *daemon, struct why *why)
                                          .attributes = daemon->attributes,
                                          .n_attributes = n,
                                          .logs = daemon->logs,
-                                         .n_logs = 2};
+                                         .n_logs = 2,
+                                         .metrics = &daemon->metrics};
     struct why reason;
     int error = exporter_start(&settings, &daemon->exporter, &reason);
     if (!error)
@@ -323,6 +326,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .block_doh_443 = config->block_doh_443,
         .doh_blocklist = config->doh_blocklist,
         .max_addresses = config->max_addresses,
+        .metrics = &daemon->metrics,
     };
     int error = nft_open(&daemon->kernel, &daemon->enforcer.nft, why);
     if (error)
@@ -343,6 +347,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .search = sources->resolv_conf.search,
         .n_search = sources->resolv_conf.n_search,
         .log_skip = daemon->enforcer.always.log_skip,
+        .metrics = &daemon->metrics,
     };
     struct dns_hooks hooks = {
         .ctx = daemon,
@@ -371,6 +376,7 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
         .max_rules = daemon->config->max_rules,
         .policy_file = daemon->config->policy_file,
         .enforcement_mode = daemon->config->mode,
+        .metrics = &daemon->metrics,
     };
     struct api_hooks hooks = {.ctx = daemon, .change = post_change, .ask = post_question, .healthy = healthy};
     daemon->listeners.http = -1;

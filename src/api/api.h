@@ -8,6 +8,7 @@
 #include "base/learned.h"
 #include "base/log.h"
 #include "base/mailbox.h"
+#include "base/metrics.h"
 #include "policy/policy.h"
 
 #include <stdbool.h>
@@ -57,6 +58,7 @@ struct api_settings {
     const char *policy_file;      /* NULL: changes are not written */
     const char *enforcement_mode; /* "dns" or "dns+nft" */
     unsigned request_timeout_ms;  /* to send headers, and again for the body and to take the answer; 0: 30 s */
+    struct metrics *metrics;
 };
 
 struct api;

@@ -5,6 +5,7 @@
 #include "base/learned.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/metrics.h"
 #include "dns/resolv_conf.h"
 #include "policy/policy.h"
 
@@ -38,6 +39,7 @@ struct dns_settings {
     const struct dns_suffix *search; /* what stub resolvers put behind names */
     size_t n_search;
     const struct policy *log_skip; /* names not logged on success; may be NULL; see dns_proxy_set_log_skip */
+    struct metrics *metrics;
 };
 
 struct dns_proxy;

@@ -5,6 +5,7 @@
 #define NFT_NFT_H
 
 #include "base/learned.h"
+#include "base/metrics.h"
 #include "base/why.h"
 
 #include <stdbool.h>
@@ -25,6 +26,7 @@ struct nft_settings {
     bool block_doh_443;
     struct ip_ranges doh_blocklist; /* empty with block_doh_443: all of 443 */
     uint32_t max_addresses;         /* learned addresses per family */
+    struct metrics *metrics;
 };
 
 /* What a policy change replaces. */

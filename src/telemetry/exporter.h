@@ -6,6 +6,7 @@
 #define TELEMETRY_EXPORTER_H
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/why.h"
 #include "telemetry/log_json.h"
 
@@ -20,6 +21,7 @@ struct exporter_settings {
     size_t n_attributes;
     struct log *const *logs; /* the queues to read */
     size_t n_logs;
+    struct metrics *metrics;
 };
 
 struct exporter;

@@ -62,8 +62,8 @@ static void give_answer(struct fixture *f, struct policy_question *question)
         ip_format(&question->addr, text);
     bool learned = !strcmp(text, FIXTURE_LEARNED), lost = !strcmp(text, FIXTURE_LOST);
     if (learned || lost)
-        question->lease = (struct lease_info){
-            question->addr, learned ? LEASE_LEARNED : LEASE_REVOKED, .seconds_left = 7, .names = "www.example"};
+        question->lease = (struct lease_info){question->addr, learned ? LEASE_LEARNED : LEASE_REVOKED,
+                                              .seconds_left = 7, .names = "www.example"};
     question->answered(question);
 }
 
@@ -145,6 +145,8 @@ void fixture_start(struct fixture *f, struct api_settings settings)
     ck_assert_int_eq(getsockname(settings.listen_fd, (struct sockaddr *)&sin, &len), 0);
     f->port = ntohs(sin.sin_port);
 
+    static struct metrics counts;
+    settings.metrics = &counts;
     if (!settings.enforcement_mode)
         settings.enforcement_mode = "dns+nft";
     struct api_hooks hooks = {.ctx = f, .change = hook_change, .ask = hook_ask, .healthy = hook_healthy};

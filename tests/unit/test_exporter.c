@@ -39,11 +39,18 @@ static void teardown(void)
     scratch_remove(&scratch);
 }
 
+static struct metrics metrics;
+
 static void start(const char *output)
 {
     struct why why = {""};
-    struct exporter_settings settings = {
-        .outputs = &output, .n_outputs = 1, .attributes = attributes, .n_attributes = 1, .logs = logs, .n_logs = 2};
+    struct exporter_settings settings = {.outputs = &output,
+                                         .n_outputs = 1,
+                                         .attributes = attributes,
+                                         .n_attributes = 1,
+                                         .logs = logs,
+                                         .n_logs = 2,
+                                         .metrics = &metrics};
     ck_assert_msg(exporter_start(&settings, &exporter, &why) == 0, "%s", why.text);
 }
 
@@ -119,7 +126,8 @@ START_TEST(an_output_that_cannot_be_opened_stops_the_start)
 {
     struct why why;
     const char *output = scratch_path(&scratch, "none/egress.log");
-    struct exporter_settings settings = {.outputs = &output, .n_outputs = 1, .logs = logs, .n_logs = 2};
+    struct exporter_settings settings = {
+        .outputs = &output, .n_outputs = 1, .logs = logs, .n_logs = 2, .metrics = &metrics};
     ck_assert_int_eq(exporter_start(&settings, &exporter, &why), -ENOENT);
     ck_assert_ptr_nonnull(strstr(why.text, output));
 }

@@ -9,7 +9,9 @@
 #define LOST "198.51.100.7"
 #define KEPT "203.0.113.7"
 
-static const struct nft_settings plain = {.filter = true, .dns_port = DNS_PORT, .mark = MARK, .max_addresses = 1000};
+static struct metrics counts;
+static const struct nft_settings plain = {
+    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
 static const struct nft_policy open_to_all = {.default_allow = true};
 static const struct nft_policy deny_all = {0};
 

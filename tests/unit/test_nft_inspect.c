@@ -11,7 +11,9 @@
 #define A "\1a\7example"
 #define B "\1b\7example"
 
-static const struct nft_settings plain = {.filter = true, .dns_port = DNS_PORT, .mark = MARK, .max_addresses = 1000};
+static struct metrics counts;
+static const struct nft_settings plain = {
+    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
 static const struct nft_policy deny_all = {0};
 
 static void enter(void)

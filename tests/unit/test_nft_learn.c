@@ -12,7 +12,9 @@
 #define LIST_ALLOW "nft -s list set inet opensandbox dyn_allow_v4"
 #define LIST_REVOKED "nft -s list set inet opensandbox revoked_v4"
 
-static const struct nft_settings plain = {.filter = true, .dns_port = DNS_PORT, .mark = MARK, .max_addresses = 1000};
+static struct metrics counts;
+static const struct nft_settings plain = {
+    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
 static const struct nft_policy deny_all = {0};
 
 static void enter(void)

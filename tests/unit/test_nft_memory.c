@@ -89,7 +89,9 @@ static void install(struct batch *batch)
     sock_addr_parse("127.0.0.1:5353", 53, &upstreams[0]);
     sock_addr_parse("9.9.9.9:5454", 53, &upstreams[1]);
     const struct ip_addr exempt = {AF_INET, {9, 9, 9, 9}};
+    static struct metrics counts;
     const struct nft_settings settings = {.filter = true,
+                                          .metrics = &counts,
                                           .dns_port = 15353,
                                           .mark = 1,
                                           .upstreams = upstreams,

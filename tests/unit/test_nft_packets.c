@@ -10,7 +10,9 @@
 
 #define NAME "\1a\7example"
 
-static const struct nft_settings plain = {.filter = true, .dns_port = DNS_PORT, .mark = MARK, .max_addresses = 1000};
+static struct metrics counts;
+static const struct nft_settings plain = {
+    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
 static const struct nft_policy deny_all = {0};
 
 static bool never(void *ctx, const uint8_t *name, size_t len)

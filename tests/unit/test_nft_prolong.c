@@ -15,7 +15,9 @@
 #define V4 "198.51.100.7"
 #define V6 "2001:db8:51::7"
 
-static const struct nft_settings plain = {.filter = true, .dns_port = DNS_PORT, .mark = MARK, .max_addresses = 1000};
+static struct metrics counts;
+static const struct nft_settings plain = {
+    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
 static const struct nft_policy deny_all = {0};
 
 static bool nothing(void *ctx, const uint8_t *name, size_t len)

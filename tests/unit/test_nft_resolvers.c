@@ -2,7 +2,9 @@
 #include "nft_world.h"
 #include "runner.h"
 
-static const struct nft_settings plain = {.filter = true, .dns_port = DNS_PORT, .mark = MARK, .max_addresses = 1000};
+static struct metrics counts;
+static const struct nft_settings plain = {
+    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
 static const struct nft_policy deny_all = {0};
 
 START_TEST(dns_is_redirected)

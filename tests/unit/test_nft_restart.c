@@ -13,7 +13,9 @@
 #define LIST_REVOKED "nft -s list set inet opensandbox revoked_v4"
 #define N_MANY 5000
 
-static const struct nft_settings plain = {.filter = true, .dns_port = DNS_PORT, .mark = MARK, .max_addresses = N_MANY};
+static struct metrics counts;
+static const struct nft_settings plain = {
+    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = N_MANY};
 static const struct nft_policy deny_all = {0};
 
 static void enter(void)
