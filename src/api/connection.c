@@ -1,8 +1,10 @@
 #include "api/connection.h"
 
 #include "api/server.h"
+#include "base/cleanup.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
 
@@ -10,13 +12,74 @@ struct client {
     struct api *api;
     int fd;
     struct loop_timer deadline;
+    struct connection_share *share; /* NULL: shut down, it does not count any more */
+    bool listed;
+    struct client *older, *newer; /* in its share, while listed */
 };
 
+/* Only what is ours can be bound to (or everything, by a sysctl: then all clients are from inside). Unlike a comparison
+ * with the listener's address this also tells a client inside that uses the address of another interface. */
+static bool is_from_inside(struct MHD_Connection *connection)
+{
+    const struct sockaddr *peer = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+    struct sock_addr addr = {0};
+    if (peer->sa_family == AF_INET)
+        memcpy(&addr.in, peer, sizeof(addr.in));
+    else
+        memcpy(&addr.in6, peer, sizeof(addr.in6));
+    _cleanup_close_ int fd = socket(peer->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int off = 0;
+    if (fd < 0)
+        return true;
+    if (peer->sa_family == AF_INET6) { /* an IPv4 client of the listener for both is ::ffff:a.b.c.d here */
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+        addr.in6.sin6_port = 0;
+    } else {
+        addr.in.sin_port = 0;
+    }
+    return bind(fd, &addr.sa, sock_addr_len(&addr)) == 0;
+}
+
+static void unlist(struct client *client)
+{
+    struct connection_share *share = client->share;
+    if (!client->listed)
+        return;
+    *(client->older ? &client->older->newer : &share->oldest) = client->newer;
+    *(client->newer ? &client->newer->older : &share->newest) = client->older;
+    client->listed = false;
+}
+
+static void list_newest(struct client *client)
+{
+    struct connection_share *share = client->share;
+    unlist(client);
+    client->older = share->newest;
+    client->newer = NULL;
+    *(share->newest ? &share->newest->newer : &share->oldest) = client;
+    share->newest = client;
+    client->listed = true;
+}
+
+static void leave_share(struct client *client)
+{
+    if (!client->share)
+        return;
+    unlist(client);
+    client->share->n--;
+    client->share = NULL;
+}
+
 /* libmicrohttpd sees the end of the stream and closes. */
+static void shut_down(struct client *client)
+{
+    leave_share(client);
+    shutdown(client->fd, SHUT_RDWR);
+}
+
 static void on_deadline(struct loop_timer *timer)
 {
-    struct client *client = timer->owner;
-    shutdown(client->fd, SHUT_RDWR);
+    shut_down(timer->owner);
 }
 
 static struct client *client_of(struct MHD_Connection *connection)
@@ -24,38 +87,65 @@ static struct client *client_of(struct MHD_Connection *connection)
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
+static void start_deadline(struct client *client)
+{
+    struct loop *loop = client->api->loop;
+    uint64_t due_ns = loop_now(loop) + client->api->settings.request_timeout_ms * NS_PER_MS;
+    if (!client->share || loop_timer_set(loop, &client->deadline, due_ns))
+        shut_down(client);
+    else
+        list_newest(client);
+}
+
 void connection_deadline_start(struct MHD_Connection *connection)
 {
     struct client *client = client_of(connection);
-    struct loop *loop = client ? client->api->loop : NULL;
-    if (!client ||
-        loop_timer_set(loop, &client->deadline, loop_now(loop) + client->api->settings.request_timeout_ms * NS_PER_MS))
+    if (client)
+        start_deadline(client);
+    else
         shutdown(MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd, SHUT_RDWR);
 }
 
 void connection_deadline_stop(struct MHD_Connection *connection)
 {
     struct client *client = client_of(connection);
-    if (client)
-        loop_timer_cancel(client->api->loop, &client->deadline);
+    if (!client)
+        return;
+    loop_timer_cancel(client->api->loop, &client->deadline);
+    unlist(client);
+}
+
+static struct client *client_new(struct api *api, struct MHD_Connection *connection)
+{
+    struct client *client = calloc(1, sizeof(*client));
+    if (!client)
+        return NULL;
+    client->api = api;
+    client->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    client->deadline = (struct loop_timer){.fire = on_deadline, .owner = client};
+    client->share = &api->shares[is_from_inside(connection)];
+    client->share->n++;
+    start_deadline(client);
+    return client;
 }
 
 void connection_notify(void *cls, struct MHD_Connection *connection, void **slot,
                        enum MHD_ConnectionNotificationCode what)
 {
+    struct api *api = cls;
     struct client *client = *slot;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        client = calloc(1, sizeof(*client));
-        if (client) {
-            client->api = cls;
-            client->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-            client->deadline = (struct loop_timer){.fire = on_deadline, .owner = client};
+        *slot = client = client_new(api, connection);
+        if (!client) {
+            connection_deadline_start(connection);
+        } else if (client->share && client->share->n > CONNECTIONS_MAX) {
+            shut_down(client->share->oldest); /* if need be itself */
+            metric_add(api->settings.metrics, METRIC_API_LIMITED, 1);
         }
-        *slot = client;
-        connection_deadline_start(connection);
     } else if (client) {
-        loop_timer_cancel(client->api->loop, &client->deadline);
-        client->api->http_pending = true;
+        loop_timer_cancel(api->loop, &client->deadline);
+        leave_share(client);
+        api->http_pending = true;
         free(client);
         *slot = NULL;
     }

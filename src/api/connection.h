@@ -1,10 +1,23 @@
-/* What libmicrohttpd leaves to its user about one client's connection: a deadline, and doubtful framing. */
+/* What libmicrohttpd leaves to its user about the clients' connections: a deadline, who makes room for whom, and doubtful
+ * framing. */
 #ifndef API_CONNECTION_H
 #define API_CONNECTION_H
 
 #include <microhttpd.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+/* The application shares our loopback and may hold connections for as long as a deadline lasts. So clients from inside
+ * the sandbox and from outside have a share each, and neither takes anything from the other. In a full share a new
+ * client gets the place of the one whose deadline began first; those whose change the loop is deciding are spared. */
+#define CONNECTIONS_MAX 96 /* of a share */
+
+struct client;
+
+struct connection_share {
+    unsigned n;
+    struct client *oldest, *newest; /* with a deadline, in the order in which those began */
+};
 
 /* MHD_NotifyConnectionCallback with the `struct api` as its `cls`. */
 void connection_notify(void *cls, struct MHD_Connection *connection, void **slot,

@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 #define REQUEST_TIMEOUT_MS 30000
-#define CONNECTIONS_MAX 128
+/* Those that were shut down are still there until libmicrohttpd has looked at them; it accepts 10 in between. */
+#define CONNECTIONS_ALL (2 * CONNECTIONS_MAX + 16)
 #define CONNECTION_MEMORY 32768u /* request line and headers, and the pieces in which bodies come */
 #define BODIES_MAX (16u << 20)   /* bytes of all bodies in memory at once */
 #define DISCARD_MAX (8u << 20)   /* how much of an unwanted body is read so that the client can see its answer */
@@ -220,7 +221,7 @@ static int start_http(struct api *api, struct why *why)
 {
     api->http = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, api,
                                  MHD_OPTION_LISTEN_SOCKET, api->settings.listen_fd, MHD_OPTION_CONNECTION_LIMIT,
-                                 CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+                                 CONNECTIONS_ALL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
                                  MHD_OPTION_NOTIFY_CONNECTION, connection_notify, api, MHD_OPTION_NOTIFY_COMPLETED,
                                  on_completed, api, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK,
                                  unescape, NULL, MHD_OPTION_END);

@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "api/change.h"
+#include "api/connection.h"
 #include "api/current.h"
 #include "api/effective.h"
 #include "api/request.h"
@@ -31,6 +32,7 @@ struct api {
     bool http_pending; /* it has work that no descriptor announces: a connection resumed, or closed at the limit */
     pthread_t thread;
 
+    struct connection_share shares[2]; /* of clients outside and inside the sandbox */
     unsigned n_requests;
     size_t body_bytes; /* of all requests together */
     struct mail quiesce, stop;

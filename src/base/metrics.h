@@ -37,7 +37,7 @@ enum metric {
     METRIC_LOOP_END,
     /* --- the API: counts by route are in its own table --- */
     METRIC_API_BEGIN = METRIC_LOOP_END + 8, /* not in the cache line of another thread */
-    METRIC_API_LIMITED = METRIC_API_BEGIN,  /* connections that had to wait for room */
+    METRIC_API_LIMITED = METRIC_API_BEGIN,  /* connections closed because there were too many */
     METRIC_API_END,
     /* --- the export thread --- */
     METRIC_EXPORT_BEGIN = METRIC_API_END + 8,

@@ -146,7 +146,7 @@ void fixture_start(struct fixture *f, struct api_settings settings)
     f->port = ntohs(sin.sin_port);
 
     static struct metrics counts;
-    settings.metrics = &counts;
+    settings.metrics = f->metrics = &counts;
     if (!settings.enforcement_mode)
         settings.enforcement_mode = "dns+nft";
     struct api_hooks hooks = {.ctx = f, .change = hook_change, .ask = hook_ask, .healthy = hook_healthy};

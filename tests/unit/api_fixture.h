@@ -30,6 +30,7 @@
 struct fixture {
     struct api *api;
     struct log *log;
+    struct metrics *metrics;
     uint16_t port;
     /* The fake daemon. */
     struct loop *loop;

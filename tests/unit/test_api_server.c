@@ -2,6 +2,7 @@
 #include "api_fixture.h"
 #include "runner.h"
 
+#include "api/connection.h"
 #include "base/cleanup.h"
 
 #include <errno.h>
@@ -211,27 +212,49 @@ START_TEST(bodies_in_memory_are_bounded)
 }
 END_TEST
 
-/* Beyond the limit a client waits until another leaves; it is not refused. */
+static void ask_for_health(int fd)
+{
+    client_send(fd, "GET", "/healthz", NULL, NULL, 0);
+    client_expect_answer(fd, 200, "ok");
+}
+
+/* One client too many gets the place of the one that was silent for longest, and that is counted. */
 START_TEST(connections_are_bounded)
 {
-    enum { MOST = 128 };
-    int fds[MOST];
+    int fds[CONNECTIONS_MAX];
     fixture_stop(&f);
     fixture_start(&f, (struct api_settings){0});
-    for (int i = 0; i < MOST; i++) {
+    for (int i = 0; i < CONNECTIONS_MAX; i++) {
         fds[i] = client_connect(&f);
-        client_send(fds[i], "GET", "/healthz", NULL, NULL, 0);
-        client_expect_answer(fds[i], 200, "ok");
+        ask_for_health(fds[i]);
     }
-    _cleanup_close_ int late = client_connect(&f);
-    client_send(late, "GET", "/healthz", NULL, NULL, 0);
-    client_send(fds[0], "GET", "/healthz", NULL, NULL, 0);
-    client_expect_answer(fds[0], 200, "ok");
-    ck_assert_int_eq(poll(&(struct pollfd){.fd = late, .events = POLLIN}, 1, 0), 0);
-    close(fds[0]);
-    client_expect_answer(late, 200, "ok");
-    for (int i = 1; i < MOST; i++)
+    ask_for_health(fds[0]);
+    uint64_t before = metric_get(f.metrics, METRIC_API_LIMITED);
+    _cleanup_close_ int late = client_connect(&f), later = client_connect(&f);
+    ask_for_health(late);
+    ask_for_health(later);
+    client_expect_end(fds[1]);
+    client_expect_end(fds[2]);
+    ask_for_health(fds[0]);
+    ask_for_health(fds[3]);
+    ck_assert_uint_eq(metric_get(f.metrics, METRIC_API_LIMITED) - before, 2);
+    for (int i = 0; i < CONNECTIONS_MAX; i++)
         close(fds[i]);
+}
+END_TEST
+
+/* Clients that come and go as fast as they can find room every time, and nothing is kept of those that left. */
+START_TEST(connections_come_and_go)
+{
+    for (int round = 0; round < 20; round++) {
+        int fds[CONNECTIONS_MAX + 20];
+        for (int i = 0; i < CONNECTIONS_MAX + 20; i++)
+            fds[i] = client_connect(&f);
+        ask_for_health(fds[CONNECTIONS_MAX + 19]);
+        for (int i = 0; i < CONNECTIONS_MAX + 20; i++)
+            close(fds[i]);
+        client_expect(&f, "GET", "/healthz", NULL, 200, "ok");
+    }
 }
 END_TEST
 
@@ -249,6 +272,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, slow_requests_are_cut_off, 0, 3);
     tcase_add_test(tcase, bodies_in_memory_are_bounded);
     tcase_add_test(tcase, connections_are_bounded);
+    tcase_add_test(tcase, connections_come_and_go);
     suite_add_tcase(suite, tcase);
     return suite;
 }
