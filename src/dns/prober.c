@@ -49,6 +49,11 @@ static void probe(struct prober *prober, size_t upstream)
     forwarder_send_to(prober->forwarder, query, upstream, prober->patience_ns);
 }
 
+static void start_interval(struct prober *prober)
+{
+    loop_timer_set(prober->loop, &prober->timer, loop_now(prober->loop) + prober->interval_ns);
+}
+
 static void probe_all(struct loop_timer *timer)
 {
     struct prober *prober = timer->owner;
@@ -56,7 +61,7 @@ static void probe_all(struct loop_timer *timer)
         if (!forwarder_upstream(prober->forwarder, i)->dropped)
             probe(prober, i);
     forwarder_flush(prober->forwarder);
-    loop_timer_set(prober->loop, timer, loop_now(prober->loop) + prober->interval_ns);
+    start_interval(prober);
 }
 
 int prober_new(struct loop *loop, struct forwarder *forwarder, struct log *log, const char *name, unsigned interval_s,
@@ -88,7 +93,13 @@ void prober_free(struct prober *prober)
 
 void prober_start(struct prober *prober)
 {
-    probe_all(&prober->timer);
+    start_interval(prober);
+}
+
+void prober_probe(struct prober *prober, size_t upstream)
+{
+    if (prober->timer.heap_at)
+        probe(prober, upstream);
 }
 
 void prober_stop(struct prober *prober)

@@ -1,4 +1,4 @@
-/* Asks every upstream at start and now and then whether it answers: one datagram each. Who does not is skipped until it
+/* Asks every upstream now and then whether it answers: one datagram each. Who does not is skipped until it
  * does again. Runs in the loop; the queries come back through the forwarder's owner. */
 #ifndef DNS_PROBER_H
 #define DNS_PROBER_H
@@ -13,8 +13,10 @@ struct prober;
 int prober_new(struct loop *loop, struct forwarder *forwarder, struct log *log, const char *name, unsigned interval_s,
                struct prober **ret);
 void prober_free(struct prober *prober);
-/* Probes now, and from now on. */
+/* Probes all upstreams every interval from now on. */
 void prober_start(struct prober *prober);
+/* Probes this one now as well, unless probing has stopped; it leaves with forwarder_flush(). */
+void prober_probe(struct prober *prober, size_t upstream);
 /* No more probes; those under way still end. */
 void prober_stop(struct prober *prober);
 /* A query of purpose QUERY_HEALTH_PROBE is over: answered, or `error` says why not. Its owner releases it then. */

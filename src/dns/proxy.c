@@ -78,8 +78,10 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
     return 0;
 }
 
+/* Health probes of an upstream begin when the first one ended: one that asks us would bring them back as questions. */
 void dns_proxy_watch_upstreams(struct dns_proxy *proxy)
 {
+    prober_start(proxy->prober);
     for (size_t i = 0; i < forwarder_upstreams(proxy->forwarder); i++) {
         uint8_t random[LOOP_PROBE_RANDOM], msg[LOOP_PROBE_MAX];
         forwarder_random(proxy->forwarder, random, sizeof(random));
@@ -91,7 +93,7 @@ void dns_proxy_watch_upstreams(struct dns_proxy *proxy)
         query->edns = (struct dns_edns){0};
         forwarder_send_to(proxy->forwarder, query, i, LOOP_PROBE_NS);
     }
-    prober_start(proxy->prober); /* and the datagrams leave */
+    forwarder_flush(proxy->forwarder);
 }
 
 static void drop_query(void *ctx, struct query *query)

@@ -50,6 +50,8 @@ static void end_probe(struct dns_proxy *proxy, struct query *query, const uint8_
     } else {
         loops = msg && loop_probe_came_back(&proxy->loop_probes.list[upstream], msg, len);
         loop_probe_end(&proxy->loop_probes, upstream);
+        if (!loops)
+            prober_probe(proxy->prober, upstream);
     }
     proxy_release(proxy, query);
     if (loops)

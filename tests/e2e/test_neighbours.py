@@ -219,15 +219,33 @@ def test_dockers_resolver_is_closed_although_the_upstream_is_another(world, star
     assert not resolver.asked("www.other.test")
 
 
-def test_dockers_resolver_that_asks_from_inside_the_sandbox_is_recognised(world, start, docker):
+def _asks_from_inside(world):
     """The real one does when its own upstream is the sandbox's: its questions come back to us."""
     def forward(request):
         try:
             request.reply(dnsclient.exchange(world.sandbox, request.message, UPSTREAM_V4, timeout=2))
         except (OSError, dnsclient.Timeout):
             pass
+    return forward
 
-    docker(forward)
+
+def test_dockers_resolver_that_asks_from_inside_the_sandbox_is_recognised(world, start, docker):
+    docker(_asks_from_inside(world))
     sidecar = start(DNS_UPSTREAM=None, healthy=False)
     assert sidecar.wait_end(timeout=20) == 78
     assert DOCKER in sidecar.stderr and "OPENSANDBOX_EGRESS_DNS_UPSTREAM" in sidecar.stderr
+
+
+def test_resolver_that_asks_us_is_dropped_and_the_others_stay(world, start, docker):
+    looping = docker(_asks_from_inside(world))
+    sidecar = start(RULES={"egress": [{"action": "allow", "target": "*.allowed.test"}]},
+                    DNS_UPSTREAM=f"{DOCKER},{UPSTREAM_V4}", DNS_UPSTREAM_PROBE_INTERVAL_SEC="1")
+    sidecar.wait_record(lambda record: record["level"] == "error" and DOCKER in record["msg"]
+                        and "OPENSANDBOX_EGRESS_DNS_UPSTREAM" in record["msg"])
+    for name in "www", "api", "v4only":
+        assert dnsclient.rcode(dnsclient.ask(world.sandbox, f"{name}.allowed.test")) == "NOERROR"
+        assert not looping.asked(f"{name}.allowed.test")
+    assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.other.test")) == "NXDOMAIN"
+    sidecar.wait_event("denied", target_host="www.other.test")
+    assert [record["target.host"] for record in sidecar.events("denied")] == ["www.other.test"], "nobody asked but us"
+    assert not looping.asked(""), "an upstream that may ask us is not asked whether it is well"

@@ -69,9 +69,13 @@ class Namespace:
         """Starts a program, which does not outlive the test run. The pid is its own: `ip` and `setpriv` become it."""
         return subprocess.Popen(["ip", "netns", "exec", self.name, "setpriv", "--pdeathsig", "KILL", *argv], **options)
 
-    def resolv_conf(self, text):
+    def etc(self, name, text):
+        """Programs started in here see this /etc/NAME; those that run already do too, when they saw one before."""
         self._etc.mkdir(parents=True, exist_ok=True)
-        (self._etc / "resolv.conf").write_text(text)
+        (self._etc / name).write_text(text)
+
+    def resolv_conf(self, text):
+        self.etc("resolv.conf", text)
 
     def nft(self, script):
         subprocess.run(["ip", "netns", "exec", self.name, "nft", "-f", "-"], input=script, text=True, check=True)

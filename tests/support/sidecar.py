@@ -89,8 +89,10 @@ class Client:
 
 
 class Sidecar(Client):
-    def __init__(self, namespace, folder, read_stdout=True, **settings):
+    def __init__(self, namespace, folder, read_stdout=True, through=(), **settings):
+        """`through` is a program with arguments that starts the sidecar in its turn."""
         self._folder = pathlib.Path(folder)
+        self._through = through
         self.settings = {"MODE": "dns+nft", "DNS_UPSTREAM": UPSTREAM_V4, "RULES_DIR": str(self._folder / "rules"),
                          **settings}
         address = self.settings.get("HTTP_ADDR", f":{PORT}")
@@ -103,7 +105,7 @@ class Sidecar(Client):
     def _start(self):
         self._trace = self._folder / f"trace.{next(_numbers)}"
         self._end_awaited = False
-        self.process = self.namespace.popen(*self._watcher(), BINARY, env=environment(self.settings),
+        self.process = self.namespace.popen(*self._through, *self._watcher(), BINARY, env=environment(self.settings),
                                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._readers = [threading.Thread(target=self._read_stderr, args=(self.process.stderr,), daemon=True)]
         if self.read_stdout:
