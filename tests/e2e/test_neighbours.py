@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.support import dnsclient, resolver as faults
+from tests.support import dnsclient, resolver as faults, ruleset
 from tests.support.resolver import Resolver
 from tests.support.sidecar import Client
 from tests.support.tcpclient import connection, connects, refusal_seconds, udp_refusal_seconds
@@ -109,7 +109,7 @@ def _connects_marked(world, address, port, mark):
 def test_mark_opens_nothing_but_dns(world, start):
     """An application with CAP_NET_RAW can set any mark: a guess opens nothing, and even ours opens no web server."""
     start(RULES={})
-    mark = int(re.search(r"meta mark (0x\w+)", world.sandbox.table()).group(1), 16)
+    mark = ruleset.mark(world.sandbox)
     assert not _connects_marked(world, "203.0.113.10", 80, 1)
     assert not _connects_marked(world, "203.0.113.10", 80, mark)
     assert _connects_marked(world, UPSTREAM_V4, 53, mark)

@@ -1,12 +1,10 @@
 """What a new process takes over from one that was killed."""
 
-import re
-import threading
-
 import pytest
 
 from tests.support import dnsclient
-from tests.support.tcpclient import connection, connects, refusal_seconds
+from tests.support.ruleset import seconds_left
+from tests.support.tcpclient import Visitor, connection, connects, refusal_seconds
 from tests.support.world import UPSTREAM_V4
 
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
@@ -14,44 +12,12 @@ ALLOWED_V4, ALLOWED_V6 = "203.0.113.10", "2001:db8:1::10"
 DENIED_V4, DENIED_V6 = "203.0.113.66", "2001:db8:1::66"
 
 
-class Client:
-    """Connects to these addresses in turn, as fast as it can, for as long as the `with` block lasts."""
-
-    def __init__(self, namespace, *addresses):
-        self._namespace, self._addresses = namespace, addresses
-        self._ended = threading.Event()
-        self.reached, self.failed = 0, 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self):
-        while not self._ended.is_set():
-            for address in self._addresses:
-                if connects(self._namespace, address, timeout=1):
-                    self.reached += 1
-                else:
-                    self.failed += 1
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._ended.set()
-        self._thread.join(10)
-
-
-def _seconds_left(world, address):
-    """What is left of the lease of a learned address, None when it has none."""
-    left = re.search(re.escape(address) + r" timeout \S+ expires (?:(\d+)m)?(?:(\d+)s)?", world.sandbox.table())
-    return int(left[1] or 0) * 60 + int(left[2] or 0) if left else None
-
-
 def test_fifty_crashes_never_open_and_never_forget(world, start):
     sidecar = start(RULES=RULES)
     for rdtype in "A", "AAAA":
         dnsclient.ask(world.sandbox, "www.allowed.test", rdtype)
-    with connection(world.sandbox, ALLOWED_V4) as kept, Client(world.sandbox, DENIED_V4, DENIED_V6) as burglar, \
-            Client(world.sandbox, ALLOWED_V4, ALLOWED_V6) as friend:
+    with connection(world.sandbox, ALLOWED_V4) as kept, Visitor(world.sandbox, DENIED_V4, DENIED_V6) as burglar, \
+            Visitor(world.sandbox, ALLOWED_V4, ALLOWED_V6) as friend:
         for _ in range(50):
             sidecar.kill()
             sidecar.restart().wait_healthy()
@@ -66,10 +32,10 @@ def test_leases_go_on_where_they_were(world, start):
     dnsclient.ask(world.sandbox, "moment.allowed.test")
     dnsclient.ask(world.sandbox, "forever.allowed.test")
     sidecar.kill()
-    before = {address: _seconds_left(world, address) for address in ("203.0.113.41", "203.0.113.40")}
+    before = {address: seconds_left(world.sandbox, address) for address in ("203.0.113.41", "203.0.113.40")}
     sidecar.restart().wait_healthy()
     for address, seconds in before.items():
-        assert seconds - 3 <= _seconds_left(world, address) <= seconds
+        assert seconds - 3 <= seconds_left(world.sandbox, address) <= seconds
 
 
 def test_learned_addresses_are_known_by_name(world, start):
@@ -130,9 +96,9 @@ def test_resolv_conf_that_stayed_is_no_warning(world, start):
 def test_connections_prolong_a_lease_across_a_restart(world, start):
     sidecar = start(RULES=RULES)
     dnsclient.ask(world.sandbox, "moment.allowed.test")  # a TTL of 0, a lease of a minute
-    assert _seconds_left(world, "203.0.113.41") <= 60
+    assert seconds_left(world.sandbox, "203.0.113.41") <= 60
     assert connects(world.sandbox, "203.0.113.41")
-    assert _seconds_left(world, "203.0.113.41") > 350
+    assert seconds_left(world.sandbox, "203.0.113.41") > 350
     sidecar.kill()
     sidecar.restart().wait_healthy()
-    assert _seconds_left(world, "203.0.113.41") > 340
+    assert seconds_left(world.sandbox, "203.0.113.41") > 340

@@ -30,3 +30,16 @@ def bound_file(path):
         yield path
     finally:
         _run("umount", "-l", str(path))
+
+
+@contextlib.contextmanager
+def overlay(folder, below, work):
+    """`folder` shows what is in `below`, but inotify on it sees nothing of what happens there."""
+    for path in (folder, work, work / "upper", work / "work"):
+        path.mkdir(exist_ok=True)
+    _run("mount", "-t", "overlay", "-o", f"lowerdir={below},upperdir={work}/upper,workdir={work}/work", "overlay",
+         str(folder))
+    try:
+        yield folder
+    finally:
+        _run("umount", "-l", str(folder))

@@ -3,6 +3,7 @@
 import contextlib
 import select
 import socket
+import threading
 import time
 
 
@@ -76,3 +77,29 @@ def passes_udp(namespace, address, port=5000):
         except OSError:
             return False
     return True
+
+
+class Visitor:
+    """Connects to these addresses in turn, as fast as it can, for as long as the `with` block lasts."""
+
+    def __init__(self, namespace, *addresses):
+        self._namespace, self._addresses = namespace, addresses
+        self._ended = threading.Event()
+        self.reached, self.failed = 0, 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        while not self._ended.is_set():
+            for address in self._addresses:
+                if connects(self._namespace, address, timeout=1):
+                    self.reached += 1
+                else:
+                    self.failed += 1
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self._thread.join(10)

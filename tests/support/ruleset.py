@@ -1,0 +1,14 @@
+"""What the sidecar's table says, as nft lists it."""
+
+import re
+
+
+def seconds_left(namespace, address):
+    """What is left of the lease of a learned address, None when it has none."""
+    left = re.search(re.escape(address) + r" timeout \S+ expires (?:(\d+)m)?(?:(\d+)s)?", namespace.table())
+    return int(left[1] or 0) * 60 + int(left[2] or 0) if left else None
+
+
+def mark(namespace):
+    """The mark of the sidecar's own packets."""
+    return int(re.search(r"meta mark (0x\w+)", namespace.table())[1], 16)
