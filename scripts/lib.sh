@@ -2,7 +2,7 @@
 
 build_packages=(
     gcc libc6-dev meson ninja-build pkg-config check
-    libcap-ng-dev libcjson-dev libidn2-dev libldns-dev libmd-dev libmicrohttpd-dev libmnl-dev
+    libcap-ng-dev libcjson-dev libcurl4-openssl-dev libidn2-dev libldns-dev libmd-dev libmicrohttpd-dev libmnl-dev
     libnftnl-dev zlib1g-dev
 )
 run_packages=("${build_packages[@]}" iproute2 nsd nginx-light curl bind9-dnsutils)
