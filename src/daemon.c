@@ -24,7 +24,8 @@
 #define LOG_QUEUE_LOOP (1u << 20)
 #define LOG_QUEUE_API (128u << 10)
 #define STOP_TIMEOUT_MS 5000
-#define KEEP_NS NS_PER_S /* how often the kernel's table is looked after */
+/* How often the kernel's table is looked after: what is done to it is mended within a second. */
+#define KEEP_NS (9 * NS_PER_S / 10)
 
 struct daemon {
     const struct config *config;
@@ -62,6 +63,7 @@ static void tell_health(struct daemon *daemon)
                               ? "the kernel holds a policy whose file could not be written; post it again"
                               : NULL;
     atomic_store_explicit(&daemon->trouble, trouble, memory_order_release);
+    metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE, !daemon->table_lost);
 }
 
 static void deliver_change(struct mail *mail, void *ctx)
@@ -363,6 +365,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         error = enforcer_install(&daemon->enforcer, why);
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
+    tell_health(daemon);
     loop_timer_set(daemon->loop, &daemon->keep, loop_now(daemon->loop) + KEEP_NS);
     dns_proxy_watch_upstreams(daemon->enforcer.proxy);
     return EXIT_OK;
@@ -418,6 +421,7 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
         code = EXIT_CONFIG;
     daemon->enforcer = (struct enforcer){.config = daemon->config,
                                          .log = daemon->log,
+                                         .metrics = &daemon->metrics,
                                          .policy = daemon->sources.policy,
                                          .always = daemon->sources.always};
     if (code == EXIT_OK)

@@ -52,6 +52,7 @@ int enforcer_install(struct enforcer *enforcer, struct why *why)
 void enforcer_settle(struct enforcer *enforcer)
 {
     struct why why;
+    metric_add(enforcer->metrics, METRIC_POLICY_REVISION, 1);
     if (nft_settle(enforcer->nft, &why))
         log_printf(enforcer->log, LOG_ERROR, "open flows that lost permission could not be ended: %s", why.text);
 }
@@ -117,7 +118,7 @@ bool enforcer_keep(struct enforcer *enforcer, struct why *why)
         return false;
     if (repaired)
         log_printf(enforcer->log, LOG_ERROR,
-                   "nftables were changed from outside; the table inet opensandbox was put in place anew");
+                   "the table inet opensandbox was changed from outside (%s); it was put in place anew", why->text);
     return true;
 }
 
@@ -172,7 +173,7 @@ static void reload_failed(struct enforcer *enforcer, bool again, const struct wh
 {
     if (again)
         return;
-    enforcer->reload_failures++;
+    metric_add(enforcer->metrics, METRIC_ALWAYS_RELOAD_ERRORS, 1);
     if (!log_begin(enforcer->log, LOG_ERROR, LOG_UPDATE_FAILED, "egress policy update failed"))
         return;
     log_str(enforcer->log, "error", why->text, strlen(why->text));

@@ -15,11 +15,11 @@
 struct enforcer {
     const struct config *config;
     struct log *log;
+    struct metrics *metrics;
     struct nft *nft;
     struct dns_proxy *proxy;
     struct policy *policy; /* a reference */
     struct always always;
-    uint64_t reload_failures; /* versions of the always files that could not be used */
 };
 
 struct policy_layers enforcer_layers(const struct enforcer *enforcer);
@@ -30,7 +30,7 @@ int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *
 /* What enforcing `next` would take away: `ret_revoked` gets a JSON array of learned addresses (base/learned.h), at most
  * the first ENFORCER_PREVIEW_MAX of all `*ret_n`. Changes nothing. 0 or -ENOMEM. */
 int enforcer_preview(struct enforcer *enforcer, struct policy *next, struct buf *ret_revoked, size_t *ret_n);
-/* The policy that was applied last stays: ends the open flows that lost permission. Logs when it cannot. */
+/* The policy that was applied last stays: counts it, and ends the open flows that lost permission. Logs when it cannot. */
 void enforcer_settle(struct enforcer *enforcer);
 /* Rereads the always files; a bad new version leaves the last good rules in force. Logs and counts what came of it,
  * unless `again`: the same version failed before. True when this version need not be read again: its rules are in force,

@@ -252,6 +252,22 @@ size_t changes_encode_again(const struct changes *changes, struct batch *batch)
            encode_due(changes, ALLOW_V6, NFT_MSG_DELSETELEM, batch);
 }
 
+static bool is_among(const struct buf *addresses, const struct ip_addr *wanted)
+{
+    const struct ip_addr *addr = (const struct ip_addr *)addresses->data;
+    size_t left = addresses->len / sizeof(*addr);
+    while (left > 0 && !ip_equal(addr, wanted)) {
+        left--;
+        addr++;
+    }
+    return left > 0;
+}
+
+bool changes_were_dropped(const struct changes *changes, const struct ip_addr *addr)
+{
+    return is_among(&changes->dropped, addr) || is_among(&changes->due, addr);
+}
+
 void changes_again_done(struct changes *changes)
 {
     struct buf done = changes->due;

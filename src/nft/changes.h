@@ -48,6 +48,8 @@ void changes_encode_all(const struct changes *changes, struct batch *batch, uint
  * packet that was between looking its address up and prolonging it may have put it back. Returns their number. */
 size_t changes_encode_again(const struct changes *changes, struct batch *batch);
 void changes_again_done(struct changes *changes);
+/* Whether this learned address was dropped a moment ago, and such a packet may have put it back. */
+bool changes_were_dropped(const struct changes *changes, const struct ip_addr *addr);
 
 void changes_commit(struct changes *changes);
 void changes_roll_back(struct changes *changes);

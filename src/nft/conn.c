@@ -13,6 +13,7 @@ struct conn {
     struct mnl_socket *socket;
     uint32_t seq;        /* of the newest message sent */
     uint32_t generation; /* of the rule set after our newest transaction, if nobody else changes it */
+    uint32_t answered;   /* the generation as the kernel said it last */
     size_t send_room;
     /* Below 32 KiB the kernel's larger answers are cut. */
     _Alignas(struct nlmsghdr) uint8_t answer[32768];
@@ -55,7 +56,7 @@ static void read_answer(struct conn *conn, struct verdict *verdict, int len)
             mnl_attr_for_each(attr, nlh, sizeof(struct nfgenmsg))
             {
                 if (mnl_attr_get_type(attr) == NFTA_GEN_ID && mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)
-                    conn->generation = ntohl(mnl_attr_get_u32(attr));
+                    conn->answered = ntohl(mnl_attr_get_u32(attr));
             }
         }
         if (nlh->nlmsg_type != NLMSG_ERROR || nlh->nlmsg_len < NLMSG_LENGTH(sizeof(struct nlmsgerr)))
@@ -116,6 +117,7 @@ int conn_open(struct conn **ret, struct why *why)
         return why_set(why, error, "CAP_NET_ADMIN is missing");
     if (error)
         return error;
+    conn->generation = conn->answered;
     *ret = take_pointer(conn);
     return 0;
 }
@@ -153,9 +155,11 @@ static int verdict_from_generation(struct conn *conn, struct why *why)
 {
     uint32_t before = conn->generation;
     if (ask_generation(conn, NULL) == 0) {
-        if (conn->generation == before + 1)
+        if (conn->answered == before + 1) {
+            conn->generation = conn->answered;
             return 0;
-        if (conn->generation == before)
+        }
+        if (conn->answered == before)
             return why_set(why, -ENOMEM, "nf_tables refused the change without giving a reason");
     }
     return why_set(why, -ENOBUFS, "nf_tables: the kernel's verdict was lost");
@@ -185,13 +189,19 @@ int conn_commit(struct conn *conn, struct batch *batch, struct why *why)
     return 0;
 }
 
-int conn_others_changed(struct conn *conn, bool *ret, struct why *why)
+int conn_others_changed(struct conn *conn, bool *ret, uint32_t *ret_generation, struct why *why)
 {
-    uint32_t before = conn->generation;
     int error = ask_generation(conn, why);
-    if (!error)
-        *ret = conn->generation != before;
-    return error;
+    if (error)
+        return error;
+    *ret = conn->answered != conn->generation;
+    *ret_generation = conn->answered;
+    return 0;
+}
+
+void conn_accept_generation(struct conn *conn, uint32_t generation)
+{
+    conn->generation = generation;
 }
 
 /* What conn_ask() waits for and has seen. */

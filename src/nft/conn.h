@@ -15,8 +15,11 @@ void conn_free(struct conn *conn);
  * -ENOBUFS: the verdict was lost, and whether the kernel changed could not be told either. */
 int conn_commit(struct conn *conn, struct batch *batch, struct why *why);
 
-/* Whether the rule set was changed, in whatever table, by anyone but this socket since the last call or transaction. */
-int conn_others_changed(struct conn *conn, bool *ret, struct why *why);
+/* Whether the rule set was changed, in whatever table, by anyone but this socket since it was opened or since the
+ * generation that conn_accept_generation() was told; and its generation now. */
+int conn_others_changed(struct conn *conn, bool *ret, uint32_t *ret_generation, struct why *why);
+/* What others did up to this generation is known. */
+void conn_accept_generation(struct conn *conn, uint32_t generation);
 
 /* Sends `len` bytes of questions, messages that are in no transaction, the last of which asks for an end (NLM_F_ACK or
  * NLM_F_DUMP), and hands every answer that is no error to `take`. 0; what `take` returned when that is not 0; the first

@@ -14,7 +14,7 @@
 struct lease {
     struct ip_addr addr;
     uint32_t heap_at;    /* place in the heap; 0 while held */
-    uint32_t change;     /* while held: for whoever holds it */
+    uint32_t change;     /* for whoever holds it, or walks them all */
     uint64_t expires_ns; /* CLOCK_MONOTONIC; the kernel's element goes then or, prolonged by connections, later */
     struct names names;
     struct lease *next_free;

@@ -1,14 +1,13 @@
 #include "nft/nft.h"
 
 #include "base/loop.h"
-#include "nft/changes.h"
-#include "nft/conn.h"
 #include "nft/cut.h"
 #include "nft/ended.h"
 #include "nft/flows.h"
 #include "nft/inspect.h"
 #include "nft/learn.h"
 #include "nft/nft_policy.h"
+#include "nft/nft_state.h"
 #include "nft/plan.h"
 #include "nft/restore.h"
 #include "nft/revoke.h"
@@ -18,20 +17,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define ENDED_PER_CHANGE 4096
-
-struct nft {
-    const struct nft_settings *settings;
-    struct conn *conn;
-    struct batch *batch; /* for learning, whose transactions are small */
-    struct changes *changes;
-    struct nft_policy policy;  /* in force; its ranges are ours */
-    struct nft_policy settled; /* what was in force when nft_settle() was last called; its ranges, too */
-    bool is_settled;           /* `settled` is `policy`, and empty here */
-    bool no_zones;             /* the kernel has no conntrack zones */
-    bool damaged;              /* the table may not be what we made it */
-};
-
 void nft_free(struct nft *nft)
 {
     if (!nft)
@@ -39,6 +24,7 @@ void nft_free(struct nft *nft)
     nft_policy_done(&nft->policy);
     nft_policy_done(&nft->settled);
     changes_free(nft->changes);
+    buf_done(&nft->snapshot);
     batch_free(nft->batch);
     conn_free(nft->conn);
     free(nft);
@@ -102,6 +88,7 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
     nft_policy_done(&nft->policy);
     nft->policy = copy;
     nft->damaged = false;
+    nft_remember_table(nft);
     return 0;
 }
 
@@ -125,8 +112,7 @@ int nft_restore(struct nft *nft, const struct nft_policy *policy,
     return 0;
 }
 
-/* Sends what was collected in `changes` together with what is in `batch`, and follows the kernel's verdict. */
-static int commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, struct why *why)
+int nft_commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, struct why *why)
 {
     changes_encode(nft->changes, batch, now_ns);
     int error = commit(nft->conn, batch, why);
@@ -135,41 +121,6 @@ static int commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns,
     else
         changes_commit(nft->changes);
     return error;
-}
-
-/* Follows up on leases that ended, and on addresses that were dropped. */
-static int tidy(struct nft *nft)
-{
-    uint64_t now_ns = clock_monotonic_ns();
-    int error = ended_settle(nft->conn, nft->changes, ENDED_PER_CHANGE, now_ns);
-    if (error) {
-        changes_roll_back(nft->changes);
-        return error;
-    }
-    batch_begin(nft->batch);
-    if (changes_encode_again(nft->changes, nft->batch) + changes_count(nft->changes) > 0)
-        error = commit_changes(nft, nft->batch, now_ns, NULL);
-    if (!error)
-        changes_again_done(nft->changes);
-    return error;
-}
-
-int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)
-{
-    bool changed = true;
-    int error = nft->damaged ? 0 : conn_others_changed(nft->conn, &changed, why);
-    if (error)
-        return error;
-    if (!changed && nft->settings->filter && tidy(nft))
-        changed = true; /* the kernel does not know what we know */
-    if (changed) {
-        nft->damaged = true;
-        error = nft_install(nft, &nft->policy, why);
-        if (error)
-            return error;
-    }
-    *ret_repaired = changed;
-    return 0;
 }
 
 int nft_apply(struct nft *nft, const struct nft_policy *policy,
@@ -193,18 +144,21 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
     } else {
         batch_begin(batch);
         plan_policy(batch, &nft->policy, policy);
-        error = commit_changes(nft, batch, now_ns, why);
+        error = nft_commit_changes(nft, batch, now_ns, why);
     }
     if (error) {
         nft_policy_done(&copy);
         return error;
     }
+    bool default_changed = nft->policy.default_allow != policy->default_allow;
     if (nft->is_settled)
         nft->settled = nft->policy;
     else
         nft_policy_done(&nft->policy);
     nft->is_settled = false;
     nft->policy = copy;
+    if (default_changed)
+        nft_remember_table(nft);
     return 0;
 }
 
@@ -224,7 +178,7 @@ static int refuse_flows(struct nft *nft, struct cut *cut, const struct buf *flow
         return error;
     }
     batch_begin(nft->batch);
-    return commit_changes(nft, nft->batch, cut->now_ns, why);
+    return nft_commit_changes(nft, nft->batch, cut->now_ns, why);
 }
 
 int nft_settle(struct nft *nft, struct why *why)
@@ -278,7 +232,7 @@ static int learn(struct nft *nft, const struct learned *learned, size_t n, uint6
         return error;
     }
     batch_begin(nft->batch);
-    return commit_changes(nft, nft->batch, now_ns, NULL);
+    return nft_commit_changes(nft, nft->batch, now_ns, NULL);
 }
 
 int nft_learn(struct nft *nft, const struct learned *learned, size_t n, uint64_t now_ns)

@@ -47,8 +47,11 @@ int nft_restore(struct nft *nft, const struct nft_policy *policy,
                 bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why);
 /* Puts the whole table in place in one transaction, replacing a table an earlier run left. */
 int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why);
-/* Looks whether anyone but us changed nftables since our newest transaction; if so, the table is put in place anew,
- * with everything learned. To be called every second or so. On failure it may not be in place: call again. */
+/* Looks whether anyone but us changed nftables since our newest transaction, and if so, whether our table is still what
+ * we made it: the same chains, rules and sets, with the same elements. If it is not, it is put in place anew with
+ * everything learned, and `*ret_repaired` is true and `why` says what was done to it. What others do elsewhere is not our
+ * business. With more than 32,768 elements the table is not compared but put in place anew, which is no repair. To be
+ * called every second or so. On failure the table may not be in place: call again. */
 int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
 /* Replaces the static sets and the default, and takes learned addresses away for which `still_allowed` says no for
  * every name that led to them. All of it in one transaction; on failure nothing has changed. In dns mode it does

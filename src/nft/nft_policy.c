@@ -6,6 +6,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct {
+    const char *stem;
+    size_t offset; /* of the ranges in struct nft_policy */
+} sets[NFT_POLICY_SETS] = {
+    {"always_deny", offsetof(struct nft_policy, always_deny)},
+    {"always_allow", offsetof(struct nft_policy, always_allow)},
+    {"deny", offsetof(struct nft_policy, deny)},
+    {"allow", offsetof(struct nft_policy, allow)},
+};
+
+const char *nft_policy_stem(size_t i)
+{
+    return sets[i].stem;
+}
+
+const struct ip_ranges *nft_policy_ranges(const struct nft_policy *policy, size_t i)
+{
+    return (const struct ip_ranges *)((const char *)policy + sets[i].offset);
+}
+
 void nft_policy_done(struct nft_policy *policy)
 {
     ip_ranges_done(&policy->always_deny);

@@ -8,4 +8,9 @@
 int nft_policy_copy(const struct nft_policy *policy, struct nft_policy *ret);
 void nft_policy_done(struct nft_policy *policy);
 
+/* The sets that hold a policy's addresses, strongest first: `deny` of `deny_v4` and `deny_v6`, and what is in them. */
+#define NFT_POLICY_SETS 4
+const char *nft_policy_stem(size_t i);
+const struct ip_ranges *nft_policy_ranges(const struct nft_policy *policy, size_t i);
+
 #endif

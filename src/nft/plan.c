@@ -2,33 +2,17 @@
 
 #include "nft/chains.h"
 #include "nft/elements.h"
+#include "nft/nft_policy.h"
 #include "nft/sets.h"
 #include "nft/table.h"
 
+#include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <stdio.h>
 #include <string.h>
 
-/* The sets that hold a policy's addresses. */
-static const struct {
-    const char *stem;
-    size_t offset; /* of the ranges in struct nft_policy */
-} policy_sets[] = {
-    {"always_deny", offsetof(struct nft_policy, always_deny)},
-    {"always_allow", offsetof(struct nft_policy, always_allow)},
-    {"deny", offsetof(struct nft_policy, deny)},
-    {"allow", offsetof(struct nft_policy, allow)},
-};
-
 /* Deleting an element that ended takes up a place until the end of the transaction, see encode_set() in changes.c. */
 #define SET_SLACK 8192
-
-#define N_POLICY_SETS (sizeof(policy_sets) / sizeof(policy_sets[0]))
-
-static const struct ip_ranges *ranges_of(const struct nft_policy *policy, size_t i)
-{
-    return (const struct ip_ranges *)((const char *)policy + policy_sets[i].offset);
-}
 
 void plan_remove(struct batch *batch)
 {
@@ -94,9 +78,9 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
     chain_dns(batch, settings);
     if (!settings->filter)
         return;
-    for (size_t i = 0; i < N_POLICY_SETS; i++) {
-        set_pair(batch, policy_sets[i].stem, NFT_SET_INTERVAL, 0);
-        put_ranges(batch, policy_sets[i].stem, ranges_of(policy, i));
+    for (size_t i = 0; i < NFT_POLICY_SETS; i++) {
+        set_pair(batch, nft_policy_stem(i), NFT_SET_INTERVAL, 0);
+        put_ranges(batch, nft_policy_stem(i), nft_policy_ranges(policy, i));
     }
     if (settings->doh_blocklist.n_v4 || settings->doh_blocklist.n_v6) {
         set_pair(batch, "doh_block", NFT_SET_INTERVAL, 0);
@@ -121,12 +105,15 @@ static void replace_ranges(struct batch *batch, const char *stem, uint8_t family
 
 void plan_policy(struct batch *batch, const struct nft_policy *before, const struct nft_policy *after)
 {
-    for (size_t i = 0; i < N_POLICY_SETS; i++) {
-        const struct ip_ranges *old = ranges_of(before, i), *new = ranges_of(after, i);
-        replace_ranges(batch, policy_sets[i].stem, AF_INET, old->v4, old->n_v4, new->v4, new->n_v4);
-        replace_ranges(batch, policy_sets[i].stem, AF_INET6, old->v6, old->n_v6, new->v6, new->n_v6);
+    for (size_t i = 0; i < NFT_POLICY_SETS; i++) {
+        const struct ip_ranges *old = nft_policy_ranges(before, i), *new = nft_policy_ranges(after, i);
+        replace_ranges(batch, nft_policy_stem(i), AF_INET, old->v4, old->n_v4, new->v4, new->n_v4);
+        replace_ranges(batch, nft_policy_stem(i), AF_INET6, old->v6, old->n_v6, new->v6, new->n_v6);
     }
-    chain_set_default(batch, after->default_allow);
+    if (before->default_allow != after->default_allow)
+        chain_set_default(batch, after->default_allow);
+    else
+        table_set_policy(batch, "egress", after->default_allow ? NF_ACCEPT : NF_DROP); /* as it is */
 }
 
 void plan_closed(struct batch *batch)

@@ -1,0 +1,90 @@
+"""What somebody does to the table is noticed within a second, mended and told; /healthz tells the truth meanwhile."""
+
+import subprocess
+import time
+
+import pytest
+
+from tests.support import dnsclient
+from tests.support.tcpclient import connects, refusal_seconds
+from tests.support.waiting import PATIENCE, wait_until
+
+TABLE = "inet opensandbox"
+RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}, {"action": "deny", "target": "203.0.113.66"},
+                    {"action": "allow", "target": "198.51.100.0/24"}]}
+WITHIN_S = 1.0
+LOAD_S = 0.5  # for the machine, which runs other tests beside
+
+HARMS = [
+    ("flush ruleset", "the table deleted"),
+    (f"delete table {TABLE}", "the table deleted"),
+    (f"flush chain {TABLE} egress; delete chain {TABLE} egress", "chain egress deleted"),
+    (f"flush chain {TABLE} dns; delete chain {TABLE} dns", "chain dns deleted"),
+    (f"flush chain {TABLE} egress", "a rule of chain egress deleted"),
+    (f"insert rule {TABLE} egress accept", "a rule of chain egress added"),
+    (f"add chain {TABLE} egress {{ policy accept; }}", "chain egress changed"),
+    (f"flush set {TABLE} deny_v4", "elements of set deny_v4 deleted"),
+    (f"flush set {TABLE} dyn_allow_v4", "203.0.113.10 of set dyn_allow_v4 deleted"),
+    (f"add element {TABLE} allow_v4 {{ 203.0.113.11/32 }}", "of set allow_v4 added"),
+    (f"add element {TABLE} dyn_allow_v4 {{ 203.0.113.11 }}", "203.0.113.11 of set dyn_allow_v4 added"),
+    (f"add element {TABLE} revoked_v4 {{ 203.0.113.10 }}", "203.0.113.10 of set revoked_v4 added"),
+]
+
+
+def _errors(sidecar):
+    return [record["msg"] for record in sidecar.records if record["level"] == "error"]
+
+
+def test_harm_is_mended_within_a_second_and_told(world, start):
+    sidecar = start(RULES=RULES)
+    dnsclient.ask(world.sandbox, "www.allowed.test")
+    for number, (harm, told) in enumerate(HARMS):
+        world.sandbox.nft(harm)
+        begin = time.monotonic()
+        wait_until(lambda number=number: len(_errors(sidecar)) > number, what=f"an error that tells of {harm}")
+        assert time.monotonic() - begin < (WITHIN_S + LOAD_S) * PATIENCE, harm
+        message = _errors(sidecar)[number]
+        assert "changed from outside" in message and told in message
+        assert connects(world.sandbox, "203.0.113.10"), harm
+        refusal_seconds(world.sandbox, "203.0.113.11")
+        refusal_seconds(world.sandbox, "203.0.113.66")
+        assert sidecar.healthy()
+    assert len(_errors(sidecar)) == len(HARMS)  # each was mended for good at once
+
+
+def test_what_others_do_in_their_tables_is_theirs(world, start):
+    sidecar = start(RULES=RULES)
+    other = f"other_{sidecar.process.pid}"
+    world.sandbox.nft(f"add table inet {other}; add chain inet {other} out {{ type filter hook output priority 5; }}")
+    try:
+        made = world.sandbox.run("nft", "-a", "list", "table", "inet", "opensandbox").stdout
+        begin = time.monotonic()
+        while time.monotonic() - begin < 2 * WITHIN_S:
+            world.sandbox.nft(f"add rule inet {other} out meta mark 1 accept")
+        assert world.sandbox.run("nft", "-a", "list", "table", "inet", "opensandbox").stdout == made
+        world.sandbox.nft(f"flush chain {TABLE} egress")  # and it still looks
+        wait_until(lambda: _errors(sidecar), what="an error that tells of it")
+        assert len(_errors(sidecar)) == 1
+    finally:
+        world.sandbox.nft(f"delete table inet {other}")
+
+
+@pytest.mark.parametrize("mode", ["dns", "dns+nft"])
+def test_healthz_says_no_as_long_as_it_cannot_be_mended(world, start, mode):
+    """A table that another program owns is not ours to delete."""
+    sidecar = start(RULES=RULES, MODE=mode)
+    with world.sandbox.popen("nft", "-i", stdin=subprocess.PIPE, text=True) as owner:
+        owner.stdin.write(f"delete table {TABLE}\nadd table {TABLE} {{ flags owner; }}\n")
+        owner.stdin.flush()
+        sidecar.wait_unhealthy()
+        reply = sidecar.request("GET", "/healthz")
+        assert reply.status == 503 and "not in place" in reply.text
+        assert sidecar.request("HEAD", "/healthz").status == 503
+        cannot = sidecar.wait_record(lambda record: record["level"] == "error")
+        assert "cannot be put in place" in cannot["msg"]
+        owner.stdin.close()
+        owner.wait(10)
+    sidecar.wait_healthy()
+    sidecar.wait_record(lambda record: record["level"] == "error" and "the table deleted" in record["msg"])
+    assert len(_errors(sidecar)) == 2  # once each, however long it took
+    assert "chain dns" in world.sandbox.table()
