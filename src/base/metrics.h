@@ -1,13 +1,13 @@
-/* What the process counts about itself: cells that one thread writes and every thread may read.
+/* What the process counts about itself: cells and histograms that one thread writes and every thread may read.
  *
- * Recording takes no lock, no fence and no atomic read-modify-write, since each cell has one writer: the thread that
- * its group below names. Readers (telemetry, the API) see each cell whole, at some moment of the recent past. What the
- * cells are called outside, with which unit and attributes, is telemetry's business (docs/telemetry.md). */
+ * Recording takes no lock and no atomic read-modify-write, since each cell has one writer: the thread that its group
+ * below names. Readers (telemetry, the API) see each cell whole, at some moment of the recent past. What the
+ * cells are called outside, with which unit and attributes, is telemetry's business (docs/telemetry.md).
+ * All zero bytes are a fresh one. */
 #ifndef BASE_METRICS_H
 #define BASE_METRICS_H
 
-#include <stdatomic.h>
-#include <stdint.h>
+#include "base/request_streams.h"
 
 enum dns_result { DNS_ALLOWED, DNS_DENIED, DNS_FAILED, DNS_REFUSED, DNS_MALFORMED, DNS_RESULTS };
 enum dns_transport { DNS_UDP, DNS_TCP, DNS_TRANSPORTS };
@@ -49,6 +49,8 @@ enum metric {
 
 struct metrics {
     _Atomic uint64_t cells[METRICS];
+    struct histogram dns_query_duration; /* the loop's: forwarded queries, answered or failed */
+    struct request_streams api_requests; /* the API's */
 };
 
 static inline void metric_set(struct metrics *metrics, enum metric metric, uint64_t value)
