@@ -10,6 +10,7 @@
 #include "enforcer.h"
 #include "guard.h"
 #include "listen.h"
+#include "nft/peers.h"
 #include "telemetry/exporter.h"
 
 #include <errno.h>
@@ -40,6 +41,7 @@ struct daemon {
     struct sources sources; /* as read at start; policy and always files are the enforcer's then */
     uint32_t mark;
     struct nft_settings kernel;
+    struct peers *peers; /* NULL: direct connections are not logged */
     struct enforcer enforcer;
     struct watch *watch; /* on the always files */
     struct api *api;
@@ -129,6 +131,8 @@ static void keep_fired(struct loop_timer *timer)
     bool lost = !enforcer_keep(&daemon->enforcer, &why);
     if (lost && !daemon->table_lost)
         log_printf(daemon->log, LOG_ERROR, "the table inet opensandbox cannot be put in place: %s", why.text);
+    if (daemon->peers)
+        peers_count(daemon->peers);
     daemon->table_lost = lost;
     tell_health(daemon);
     loop_timer_set(daemon->loop, timer, loop_now(daemon->loop) + KEEP_NS);
@@ -310,6 +314,22 @@ static int learn(void *ctx, const struct learned *addresses, size_t n, uint64_t 
     return nft_learn(daemon->enforcer.nft, addresses, n, now_ns);
 }
 
+static const char *refused_by(void *ctx, const struct ip_addr *addr)
+{
+    struct daemon *daemon = ctx;
+    return enforcer_refusal(&daemon->enforcer, addr);
+}
+
+static void start_peers(struct daemon *daemon)
+{
+    struct peers_hooks hooks = {.ctx = daemon, .refused_by = refused_by};
+    struct why why;
+    int error = peers_new(daemon->loop, &daemon->kernel, &hooks, daemon->log, &daemon->peers, &why);
+    daemon->kernel.log_peers = !error;
+    if (error)
+        log_printf(daemon->log, LOG_WARN, "direct connections are not logged: %s", why.text);
+}
+
 static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->config;
@@ -330,6 +350,8 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .max_addresses = config->max_addresses,
         .metrics = &daemon->metrics,
     };
+    if (config->filter)
+        start_peers(daemon);
     int error = nft_open(&daemon->kernel, &daemon->enforcer.nft, why);
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
@@ -441,6 +463,7 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
 static bool release(struct daemon *daemon)
 {
     dns_proxy_free(daemon->enforcer.proxy);
+    peers_free(daemon->peers);
     nft_free(daemon->enforcer.nft);
     listeners_close(&daemon->listeners);
     if (!exporter_stop(daemon->exporter, STOP_TIMEOUT_MS))

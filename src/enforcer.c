@@ -122,6 +122,17 @@ bool enforcer_keep(struct enforcer *enforcer, struct why *why)
     return true;
 }
 
+const char *enforcer_refusal(const struct enforcer *enforcer, const struct ip_addr *addr)
+{
+    struct policy_layers layers = enforcer_layers(enforcer);
+    struct decision decision = policy_decide_addr(&layers, addr);
+    if (decision.rule && decision.action == ACTION_DENY)
+        return decision.rule->text;
+    struct lease_info lease;
+    nft_lookup(enforcer->nft, addr, &lease);
+    return lease.state == LEASE_REVOKED ? "revoked" : "default";
+}
+
 static void log_event(struct enforcer *enforcer, enum log_event event, const char *msg, const char *source,
                       const struct buf *rules, size_t count)
 {

@@ -39,6 +39,9 @@ bool enforcer_reload_always(struct enforcer *enforcer, bool again);
 /* Puts the kernel's table in place anew when somebody else changed nftables, and logs it. False when it may not be in
  * place; `why` says why then. To be called every second. */
 bool enforcer_keep(struct enforcer *enforcer, struct why *why);
+/* What of the policy refuses this address: the target of a rule, `revoked` when it was taken away with a permission
+ * before, else `default`. Lives until the policy changes. */
+const char *enforcer_refusal(const struct enforcer *enforcer, const struct ip_addr *addr);
 /* The event egress.loaded. */
 void enforcer_log_loaded(struct enforcer *enforcer);
 /* Gives up what it owns. */

@@ -2,6 +2,7 @@
 
 #include "nft/changes.h"
 #include "nft/expr.h"
+#include "nft/peer_chains.h"
 #include "nft/sets.h"
 #include "nft/table.h"
 
@@ -230,7 +231,7 @@ static void egress_dns(struct batch *batch, const struct nft_settings *settings)
     }
     /* Port 53 is redirected before it gets here, but for flows that are older than the redirect. */
     rule = rule_to_ports(batch, "egress", resolver_ports, 2);
-    verdict(&rule, NFT_GOTO, "refuse");
+    verdict(&rule, NFT_GOTO, "denied");
 }
 
 static void egress_doh(struct batch *batch, const struct nft_settings *settings)
@@ -241,7 +242,7 @@ static void egress_doh(struct batch *batch, const struct nft_settings *settings)
         struct rule rule = rule_to_port(batch, "egress", PORT_HTTPS);
         if (listed)
             match_destination_in(&rule, families[i], set_name("doh_block", families[i], name));
-        verdict(&rule, NFT_GOTO, "refuse");
+        verdict(&rule, NFT_GOTO, "denied");
     }
 }
 
@@ -262,20 +263,22 @@ void chain_egress(struct batch *batch, const struct nft_settings *settings, bool
 {
     table_add_output_chain(batch, "egress", "filter", PRIORITY_EGRESS, NF_DROP);
     egress_begin(batch, settings);
+    chain_denied(batch, settings);
+    chain_direct(batch, settings);
     egress_dns(batch, settings);
     if (settings->block_doh_443)
         egress_doh(batch, settings);
-    rules_for_sets(batch, "egress", "always_deny", NFT_GOTO, "refuse");
-    rules_for_sets(batch, "egress", "always_allow", NF_ACCEPT, NULL);
+    rules_for_sets(batch, "egress", "always_deny", NFT_GOTO, "denied");
+    rules_for_sets(batch, "egress", "always_allow", NFT_GOTO, "direct");
     /* Before "established": what is denied or revoked now ends flows that were allowed once. */
-    rules_for_sets(batch, "egress", "deny", NFT_GOTO, "refuse");
-    rules_for_sets(batch, "egress", "revoked", NFT_GOTO, "refuse");
+    rules_for_sets(batch, "egress", "deny", NFT_GOTO, "denied");
+    rules_for_sets(batch, "egress", "revoked", NFT_GOTO, "denied");
     struct rule rule = rule_begin(batch, "egress");
     match_ct_state(&rule, CT_ESTABLISHED_RELATED);
     verdict(&rule, NF_ACCEPT, NULL);
     prolong_learned(batch);
     rules_for_sets(batch, "egress", "dyn_allow", NF_ACCEPT, NULL);
-    rules_for_sets(batch, "egress", "allow", NF_ACCEPT, NULL);
+    rules_for_sets(batch, "egress", "allow", NFT_GOTO, "direct");
     table_add_chain(batch, "fallback");
     rule = rule_begin(batch, "egress");
     verdict(&rule, NFT_GOTO, "fallback");
@@ -286,10 +289,8 @@ void chain_set_default(struct batch *batch, bool default_allow)
 {
     table_set_policy(batch, "egress", default_allow ? NF_ACCEPT : NF_DROP);
     rules_delete(batch, "fallback");
-    if (default_allow)
-        return; /* the end of a chain that was gone to is the policy of `egress` */
     struct rule rule = rule_begin(batch, "fallback");
-    verdict(&rule, NFT_GOTO, "refuse");
+    verdict(&rule, NFT_GOTO, default_allow ? "direct" : "denied");
 }
 
 void chain_egress_closed(struct batch *batch)

@@ -1,7 +1,8 @@
 #include "nft/expr.h"
 
+#include "nft/expr_build.h"
+
 #include <arpa/inet.h>
-#include <libnftnl/expr.h>
 #include <libnftnl/rule.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
@@ -28,7 +29,7 @@ static void rule_end(struct rule *rule, uint16_t type, uint16_t flags)
     nftnl_rule_free(rule->object);
 }
 
-static void rule_append(struct rule *rule)
+void rule_append(struct rule *rule)
 {
     rule_end(rule, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
 }
@@ -37,33 +38,6 @@ void rules_delete(struct batch *batch, const char *chain)
 {
     struct rule rule = rule_begin(batch, chain);
     rule_end(&rule, NFT_MSG_DELRULE, 0); /* without a handle: all rules of the chain */
-}
-
-/* Begins another expression, which put(), put_u32() and put_text() then fill. */
-static void expr_begin(struct rule *rule, const char *kind)
-{
-    rule->expr = rule->object ? nftnl_expr_alloc(kind) : NULL;
-    if (rule->expr)
-        nftnl_rule_add_expr(rule->object, rule->expr);
-    else
-        batch_fail(rule->batch);
-}
-
-static void put(struct rule *rule, uint16_t type, const void *data, size_t size)
-{
-    if (rule->expr && nftnl_expr_set(rule->expr, type, data, (uint32_t)size))
-        batch_fail(rule->batch);
-}
-
-static void put_u32(struct rule *rule, uint16_t type, uint32_t value)
-{
-    put(rule, type, &value, sizeof(value));
-}
-
-static void put_text(struct rule *rule, uint16_t type, const char *text)
-{
-    if (rule->expr && nftnl_expr_set_str(rule->expr, type, text))
-        batch_fail(rule->batch);
 }
 
 /* Everything goes through one register, which holds 16 bytes: load, then compare or look up. */

@@ -8,6 +8,7 @@
 #include "nft/learn.h"
 #include "nft/nft_policy.h"
 #include "nft/nft_state.h"
+#include "nft/peer_memory.h"
 #include "nft/plan.h"
 #include "nft/restore.h"
 #include "nft/revoke.h"
@@ -68,6 +69,8 @@ static int install(struct nft *nft, const struct nft_policy *policy, struct why 
     plan_install(batch, nft->settings, policy, !nft->no_zones);
     if (nft->settings->filter)
         changes_encode_all(nft->changes, batch, clock_monotonic_ns());
+    if (nft->settings->log_peers)
+        peer_memory_carry(nft->conn, batch);
     return commit(nft->conn, batch, why);
 }
 

@@ -26,6 +26,7 @@ struct nft_settings {
     bool block_doh_443;
     struct ip_ranges doh_blocklist; /* empty with block_doh_443: all of 443 */
     uint32_t max_addresses;         /* learned addresses per family */
+    bool log_peers;                 /* rules show direct connections to who listens, see peers.h */
     struct metrics *metrics;
 };
 

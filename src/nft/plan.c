@@ -3,6 +3,7 @@
 #include "nft/chains.h"
 #include "nft/elements.h"
 #include "nft/nft_policy.h"
+#include "nft/peer_chains.h"
 #include "nft/sets.h"
 #include "nft/table.h"
 
@@ -89,6 +90,7 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
     uint32_t size = settings->max_addresses + SET_SLACK;
     set_pair(batch, "dyn_allow", NFT_SET_TIMEOUT | NFT_SET_EVAL, size);
     set_pair(batch, "revoked", NFT_SET_TIMEOUT, size);
+    peers_declare(batch, settings);
     chain_egress(batch, settings, policy->default_allow);
 }
 

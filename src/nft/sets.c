@@ -49,6 +49,19 @@ void set_of_endpoints(struct batch *batch, const char *stem, uint8_t family)
             ip_size(family) + 4, 0);
 }
 
+size_t peer_key_size(uint8_t family)
+{
+    return ip_size(family) + 8; /* each part is padded to four bytes */
+}
+
+void set_of_peers(struct batch *batch, const char *stem, uint8_t family, uint32_t size)
+{
+    char name[SET_NAME_MAX];
+    uint32_t address = family == AF_INET ? KEY_IPV4 : KEY_IPV6;
+    declare(batch, set_name(stem, family, name), batch_next_set_id(batch), NFT_SET_TIMEOUT | NFT_SET_EVAL,
+            address << 2 * KEY_TYPE_BITS | KEY_PROTOCOL << KEY_TYPE_BITS | KEY_PORT, peer_key_size(family), size);
+}
+
 size_t endpoint_key(const struct sock_addr *endpoint, uint8_t key[ENDPOINT_KEY_MAX])
 {
     struct ip_addr addr = sock_addr_ip(endpoint);

@@ -20,6 +20,9 @@ const char *set_name(const char *stem, uint8_t family, char out[SET_NAME_MAX]);
 void set_of_addresses(struct batch *batch, const char *stem, uint8_t family, uint32_t flags, uint32_t size);
 /* The same for addresses with ports: keys as endpoint_key() makes them. */
 void set_of_endpoints(struct batch *batch, const char *stem, uint8_t family);
+/* The same for addresses, protocols and ports that rules remember for a time. */
+void set_of_peers(struct batch *batch, const char *stem, uint8_t family, uint32_t size);
+size_t peer_key_size(uint8_t family);
 #define ENDPOINT_KEY_MAX 20
 /* Address and port, each padded to four bytes, and its size. */
 size_t endpoint_key(const struct sock_addr *endpoint, uint8_t key[ENDPOINT_KEY_MAX]);

@@ -40,6 +40,7 @@ START_TEST(whole_table)
     settings.n_upstreams = 3;
     settings.exempt = exempt;
     settings.n_exempt = 2;
+    settings.log_peers = true;
     settings.block_doh_443 = true;
     settings.doh_blocklist = ranges("1.1.1.1", "2606:4700::/32", NULL);
     struct nft_policy policy = {.always_deny = ranges("169.254.169.254", NULL),
@@ -158,10 +159,10 @@ START_TEST(the_default_changes)
     expect("nft list chain inet opensandbox egress", "policy drop");
     ck_assert_int_eq(nft_apply(nft, &open, everything, NULL, NULL), 0);
     expect("nft list chain inet opensandbox egress", "policy accept");
-    expect_not("nft list chain inet opensandbox fallback", "goto refuse");
+    expect_not("nft list chain inet opensandbox fallback", "goto denied");
     ck_assert_int_eq(nft_apply(nft, &deny_all, everything, NULL, NULL), 0);
     expect("nft list chain inet opensandbox egress", "policy drop");
-    expect("nft list chain inet opensandbox fallback", "goto refuse");
+    expect("nft list chain inet opensandbox fallback", "goto denied");
     nft_free(nft);
 }
 END_TEST
