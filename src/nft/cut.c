@@ -46,12 +46,14 @@ static bool is_resolver(const struct nft_settings *settings, const struct sock_a
     return false;
 }
 
-bool cut_wants(void *ctx, const struct sock_addr *peer)
+bool cut_wants(void *ctx, const struct flow *flow)
 {
     const struct cut *cut = ctx;
-    struct ip_addr addr = sock_addr_ip(peer);
-    if (is_resolver(cut->settings, peer))
+    struct ip_addr addr = sock_addr_ip(&flow->peer);
+    if (is_resolver(cut->settings, &flow->peer))
         return false;
+    if (flow->protocol == IPPROTO_UDP && sock_addr_port(&flow->peer) == PORT_DNS)
+        return false; /* from before the redirect, which takes its next question */
     return is_refused(cut, &addr) || (!is_allowed(cut, &addr) && was_allowed(cut, &addr));
 }
 

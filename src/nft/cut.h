@@ -3,6 +3,7 @@
 #define NFT_CUT_H
 
 #include "nft/changes.h"
+#include "nft/flows.h"
 #include "nft/nft.h"
 
 struct cut {
@@ -12,10 +13,10 @@ struct cut {
     uint64_t now_ns;
 };
 
-/* For flows_find(), `ctx` is a struct cut: whether flows to this peer are to be ended. Those to an address that is
- * denied or revoked are, and those that were allowed by their address and are no longer. Flows that outlive a lease are
+/* For flows_find(), `ctx` is a struct cut: whether this flow is to be ended. Those to an address that is denied or
+ * revoked are, and those that were allowed by their address and are no longer. Flows that outlive a lease are
  * not, nor are the sidecar's own. */
-bool cut_wants(void *ctx, const struct sock_addr *peer);
+bool cut_wants(void *ctx, const struct flow *flow);
 /* Revokes an address, with the next transaction, that no rule before "established" refuses yet. 0 or -ENOMEM. */
 int cut_refuse(struct cut *cut, const struct ip_addr *peer);
 

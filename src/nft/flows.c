@@ -1,40 +1,24 @@
 #include "nft/flows.h"
 
-#include "base/cleanup.h"
+#include "nft/own.h"
+#include "nft/sockets.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <ifaddrs.h>
-#include <linux/inet_diag.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
-#include <linux/sock_diag.h>
 #include <string.h>
 #include <unistd.h>
 
+#define PORT_DNS 53
+
 struct finder {
-    bool (*wanted)(void *ctx, const struct sock_addr *peer);
+    bool (*takes)(const struct finder *finder, const struct flow *flow);
+    bool (*wanted)(void *ctx, const struct flow *flow);
     void *ctx;
     struct buf *flows;
     const struct ifaddrs *own;
 };
-
-static bool is_own(const struct finder *finder, const struct sock_addr *endpoint)
-{
-    struct ip_addr addr = sock_addr_ip(endpoint);
-    if (addr.family == AF_INET && addr.bytes[0] == 127)
-        return true;
-    for (const struct ifaddrs *own = finder->own; own; own = own->ifa_next) {
-        if (!own->ifa_addr || own->ifa_addr->sa_family != addr.family)
-            continue;
-        struct sock_addr one = {0};
-        memcpy(&one, own->ifa_addr, addr.family == AF_INET ? sizeof(one.in) : sizeof(one.in6));
-        struct ip_addr ip = sock_addr_ip(&one);
-        if (ip_equal(&ip, &addr))
-            return true;
-    }
-    return false;
-}
 
 /* The attributes of a nest by their types. */
 static void index_nest(const struct nlattr *nest, const struct nlattr **by_type, uint16_t max)
@@ -83,6 +67,20 @@ static bool read_tuple(const struct nlattr *tuple, uint8_t *protocol, struct soc
            read_address(ip[CTA_IP_V4_DST], ip[CTA_IP_V6_DST], proto[CTA_PROTO_DST_PORT], destination);
 }
 
+/* The sandbox opened it, and its peer is wanted. */
+static bool takes_outgoing(const struct finder *finder, const struct flow *flow)
+{
+    return own_has(finder->own, &flow->local) && !own_has(finder->own, &flow->peer) &&
+           finder->wanted(finder->ctx, flow);
+}
+
+/* A question to a resolver; or an answer whose question was never seen, so that it made the entry, in which the next
+ * question would be a reply to a connection from outside. */
+static bool takes_dns(const struct finder *finder, const struct flow *flow)
+{
+    return sock_addr_port(own_has(finder->own, &flow->local) ? &flow->remote : &flow->local) == PORT_DNS;
+}
+
 static int take_entry(void *ctx, const struct nlmsghdr *answer)
 {
     const struct finder *finder = ctx;
@@ -97,8 +95,7 @@ static int take_entry(void *ctx, const struct nlmsghdr *answer)
     uint8_t protocol;
     if (parts[CTA_ZONE] || !parts[CTA_ID] || mnl_attr_get_payload_len(parts[CTA_ID]) != 4 ||
         !read_tuple(parts[CTA_TUPLE_ORIG], &flow.protocol, &flow.local, &flow.remote) ||
-        !read_tuple(parts[CTA_TUPLE_REPLY], &protocol, &flow.peer, &back) || !is_own(finder, &flow.local) ||
-        is_own(finder, &flow.peer) || !finder->wanted(finder->ctx, &flow.peer))
+        !read_tuple(parts[CTA_TUPLE_REPLY], &protocol, &flow.peer, &back) || !finder->takes(finder, &flow))
         return 0;
     flow.id = mnl_attr_get_u32(parts[CTA_ID]);
     flow.tuple_len = mnl_attr_get_payload_len(parts[CTA_TUPLE_ORIG]);
@@ -119,18 +116,28 @@ static struct nlmsghdr *question(void *room, uint16_t type, uint16_t flags, uint
     return nlh;
 }
 
-int flows_find(struct conn *conn, bool (*wanted)(void *ctx, const struct sock_addr *peer), void *ctx, struct buf *ret,
-               struct why *why)
+static int find(struct conn *conn, struct finder *finder, struct why *why)
 {
     _Alignas(struct nlmsghdr) char room[64];
-    struct ifaddrs *own;
+    _cleanup_own_ struct ifaddrs *own = NULL;
     if (getifaddrs(&own))
         return why_set(why, -errno, "cannot list own addresses: %s", strerror(errno));
-    struct finder finder = {.wanted = wanted, .ctx = ctx, .flows = ret, .own = own};
+    finder->own = own;
     struct nlmsghdr *nlh = question(room, IPCTNL_MSG_CT_GET, NLM_F_DUMP, AF_UNSPEC);
-    int error = conn_ask(conn, room, nlh->nlmsg_len, take_entry, &finder, why);
-    freeifaddrs(own);
-    return error;
+    return conn_ask(conn, room, nlh->nlmsg_len, take_entry, finder, why);
+}
+
+int flows_find(struct conn *conn, bool (*wanted)(void *ctx, const struct flow *flow), void *ctx, struct buf *ret,
+               struct why *why)
+{
+    struct finder finder = {.takes = takes_outgoing, .wanted = wanted, .ctx = ctx, .flows = ret};
+    return find(conn, &finder, why);
+}
+
+int flows_find_dns(struct conn *conn, struct buf *ret, struct why *why)
+{
+    struct finder finder = {.takes = takes_dns, .flows = ret};
+    return find(conn, &finder, why);
 }
 
 static int nothing(void *ctx, const struct nlmsghdr *answer)
@@ -148,79 +155,29 @@ static int delete_entry(struct conn *conn, const struct flow *flow, struct why *
     return error == -ENOENT ? 0 : error;
 }
 
-/* --- sockets --- */
-
-static struct inet_diag_sockid socket_id(const struct sock_addr *local, const struct sock_addr *remote)
-{
-    struct ip_addr from = sock_addr_ip(local), to = sock_addr_ip(remote);
-    struct inet_diag_sockid id = {.idiag_sport = htons(sock_addr_port(local)),
-                                  .idiag_dport = htons(sock_addr_port(remote)),
-                                  .idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}};
-    memcpy(id.idiag_src, from.bytes, ip_size(from.family));
-    memcpy(id.idiag_dst, to.bytes, ip_size(to.family));
-    return id;
-}
-
-/* One question, one answer. 0, also when the answer is `*ret`; -errno. */
-static int ask_diag(int fd, uint16_t type, const struct flow *flow, const struct inet_diag_sockid *id,
-                    struct inet_diag_msg *ret)
-{
-    _Alignas(struct nlmsghdr) char room[8192];
-    struct nlmsghdr *nlh = mnl_nlmsg_put_header(room);
-    nlh->nlmsg_type = type;
-    nlh->nlmsg_flags = NLM_F_REQUEST | (type == SOCK_DESTROY ? NLM_F_ACK : 0);
-    struct inet_diag_req_v2 *request = mnl_nlmsg_put_extra_header(nlh, sizeof(*request));
-    request->sdiag_family = (uint8_t)flow->local.sa.sa_family;
-    request->sdiag_protocol = flow->protocol;
-    request->idiag_states = UINT32_MAX;
-    request->id = *id;
-    if (send(fd, nlh, nlh->nlmsg_len, 0) < 0)
-        return -errno;
-    ssize_t len = recv(fd, room, sizeof(room), 0);
-    if (len < 0)
-        return -errno;
-    if (!mnl_nlmsg_ok(nlh, (int)len))
-        return -EBADMSG;
-    if (nlh->nlmsg_type == NLMSG_ERROR && nlh->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr)))
-        return ((const struct nlmsgerr *)mnl_nlmsg_get_payload(nlh))->error;
-    if (type == SOCK_DESTROY || nlh->nlmsg_len < NLMSG_LENGTH(sizeof(*ret)))
-        return -EBADMSG;
-    memcpy(ret, mnl_nlmsg_get_payload(nlh), sizeof(*ret));
-    return 0;
-}
-
-/* Looks before it destroys: the kernel would take a listening socket, or one that talks to many, for want of another.
- * True when there is no socket of this flow any more. */
-static bool destroy_socket(int fd, const struct flow *flow)
-{
-    struct inet_diag_msg found;
-    struct inet_diag_sockid id = socket_id(&flow->local, &flow->remote);
-    /* Looking for a UDP socket wants the ends the other way round, destroying it does not. */
-    struct inet_diag_sockid wanted = flow->protocol == IPPROTO_UDP ? socket_id(&flow->remote, &flow->local) : id;
-    int error = ask_diag(fd, SOCK_DIAG_BY_FAMILY, flow, &wanted, &found);
-    if (error)
-        return error == -ENOENT;
-    if (found.id.idiag_dport != id.idiag_dport)
-        return flow->protocol == IPPROTO_TCP;
-    memcpy(id.idiag_cookie, found.id.idiag_cookie, sizeof(id.idiag_cookie));
-    error = ask_diag(fd, SOCK_DESTROY, flow, &id, NULL);
-    return !error || error == -ENOENT;
-}
-
 int flows_end(struct conn *conn, const struct buf *flows, struct why *why)
 {
     const struct flow *flow = (const struct flow *)flows->data;
-    _cleanup_close_ int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+    _cleanup_close_ int fd = sockets_open();
     for (size_t left = flows->len / sizeof(*flow); left > 0; left--, flow++) {
-        bool gone = fd >= 0 && destroy_socket(fd, flow);
+        bool gone = fd >= 0 && sockets_destroy(fd, flow);
         /* While the entry is there, all packets of the flow have the sandbox as their origin and are refused. Without
          * it the server's next one would make an entry of a connection from outside, whose replies pass. With TCP that
          * reply is the reset which ends it, provided that the socket is gone. */
-        if (!gone || flow->protocol != IPPROTO_TCP)
+        if (!gone || flow->protocol != IPPROTO_TCP || !flow->tuple_len)
             continue;
         int error = delete_entry(conn, flow, why);
         if (error)
             return error;
     }
     return 0;
+}
+
+int flows_forget(struct conn *conn, const struct buf *flows, struct why *why)
+{
+    const struct flow *flow = (const struct flow *)flows->data;
+    int error = 0;
+    for (size_t left = flows->len / sizeof(*flow); left > 0 && !error; left--, flow++)
+        error = delete_entry(conn, flow, why);
+    return error;
 }

@@ -1,9 +1,7 @@
 #include "nft/nft.h"
 
 #include "base/loop.h"
-#include "nft/cut.h"
 #include "nft/ended.h"
-#include "nft/flows.h"
 #include "nft/inspect.h"
 #include "nft/learn.h"
 #include "nft/nft_policy.h"
@@ -45,9 +43,13 @@ int nft_open(const struct nft_settings *settings, struct nft **ret, struct why *
     if (!nft || batch_new(&nft->batch) || changes_new(settings->max_addresses, seed, &nft->changes))
         return why_set(why, -ENOMEM, "out of memory");
     nft->settings = settings;
+    nft->dns_looks = DNS_LOOKS;
     int error = conn_open(&nft->conn, why);
+    if (!error)
+        error = restore_is_open(nft->conn, &nft->is_first, why);
     if (error)
         return error;
+    nft->settled.default_allow = nft->is_first;
     *ret = take_pointer(nft);
     return 0;
 }
@@ -162,48 +164,6 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
     nft->policy = copy;
     if (default_changed)
         nft_remember_table(nft);
-    return 0;
-}
-
-/* Makes sure that rules refuse what these flows send. */
-static int refuse_flows(struct nft *nft, struct cut *cut, const struct buf *flows, struct why *why)
-{
-    const struct flow *flow = (const struct flow *)flows->data;
-    int error = 0;
-    for (size_t left = flows->len / sizeof(*flow); left > 0 && !error; left--, flow++) {
-        struct ip_addr peer = sock_addr_ip(&flow->peer);
-        error = cut_refuse(cut, &peer);
-    }
-    if (!error)
-        error = changes_make_room(nft->changes);
-    if (error || !changes_count(nft->changes)) {
-        changes_roll_back(nft->changes);
-        return error;
-    }
-    batch_begin(nft->batch);
-    return nft_commit_changes(nft, nft->batch, cut->now_ns, why);
-}
-
-int nft_settle(struct nft *nft, struct why *why)
-{
-    if (!nft->settings->filter)
-        return 0;
-    _cleanup_buf_ struct buf flows = {0};
-    struct cut cut = {.settings = nft->settings,
-                      .changes = nft->changes,
-                      .before = nft->is_settled ? &nft->policy : &nft->settled,
-                      .now = &nft->policy,
-                      .now_ns = clock_monotonic_ns()};
-    int error = flows_find(nft->conn, cut_wants, &cut, &flows, why);
-    if (!error)
-        error = refuse_flows(nft, &cut, &flows, why);
-    if (!error)
-        error = flows_end(nft->conn, &flows, why);
-    if (error)
-        return error; /* what was in force before is still known */
-    nft_policy_done(&nft->settled);
-    nft->settled = (struct nft_policy){0};
-    nft->is_settled = true;
     return 0;
 }
 

@@ -60,7 +60,11 @@ int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
 int nft_apply(struct nft *nft, const struct nft_policy *policy,
               bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why);
 /* Ends the open flows, downloads too, that lost permission with the policies applied since the last call: once it is
- * sure that they stay in force. Flows that came from outside are never touched. Blocks, see flows_find(). The rules refuse their packets already; on failure some flows may last until they send one. */
+ * sure that they stay in force. Flows that came from outside are never touched. Blocks, see flows_find(). The rules
+ * refuse their packets already; on failure some flows may last until they send one. At the first call, when no filter
+ * of ours was in place before nft_open(), everything counts as allowed until then, and sockets that conntrack does not
+ * know are ended as well. DNS flows from before the redirect are forgotten, in dns mode, too, so that their next packet
+ * is redirected; nft_keep() looks for more of them a few times. */
 int nft_settle(struct nft *nft, struct why *why);
 /* Reports every learned address that is let through now and would not be after nft_apply() with the same arguments;
  * changes nothing. `ctx` is for both functions. */

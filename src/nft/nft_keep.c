@@ -82,6 +82,7 @@ static int put_in_place(struct nft *nft, uint32_t generation, bool *ret_repaired
     int error = nft_install(nft, &nft->policy, why);
     if (error)
         return error;
+    nft->dns_looks = DNS_LOOKS;
     *ret_repaired = nft->harm.text[0] != '\0';
     if (*ret_repaired) {
         why_set(why, 0, "%s", nft->harm.text);
@@ -106,5 +107,9 @@ int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)
         nft->harm.text[0] = '\0';
     }
     *ret_repaired = false;
-    return nft->damaged ? put_in_place(nft, generation, ret_repaired, why) : 0;
+    if (nft->damaged)
+        error = put_in_place(nft, generation, ret_repaired, why);
+    if (!error)
+        nft_forget_dns(nft, NULL);
+    return error;
 }

@@ -1,10 +1,17 @@
-/* What the parts of nft.h share: nft.c (start, policies, learning) and nft_keep.c (looking after the table). */
+/* What the parts of nft.h share: nft.c (start, policies, learning), nft_keep.c (looking after the table) and
+ * nft_settle.c (ending flows). */
 #ifndef NFT_NFT_STATE_H
 #define NFT_NFT_STATE_H
 
+#include "nft/batch.h"
 #include "nft/changes.h"
 #include "nft/conn.h"
 #include "nft/nft.h"
+
+#define ENDED_PER_CHANGE 4096
+/* An answer to a question that was asked before conntrack looked makes an entry when it comes: look once more when
+ * stub resolvers have given up. */
+#define DNS_LOOKS 6
 
 struct nft {
     const struct nft_settings *settings;
@@ -14,6 +21,8 @@ struct nft {
     struct nft_policy policy;  /* in force; its ranges are ours */
     struct nft_policy settled; /* what was in force when nft_settle() was last called; its ranges, too */
     bool is_settled;           /* `settled` is `policy`, and empty here */
+    bool is_first;             /* nothing of ours filtered before, and nft_settle() was not called yet */
+    unsigned dns_looks;        /* for DNS flows that may be older than the redirect: so many are still to come */
     bool no_zones;             /* the kernel has no conntrack zones */
     struct buf snapshot;       /* of the table as we made it; empty: not known */
     bool damaged;              /* the table may not be what we made it */
@@ -26,7 +35,7 @@ int nft_commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, st
 /* Remembers what the table looks like, unless others change it just now. Not to be called when others may have since
  * our newest transaction but one. */
 void nft_remember_table(struct nft *nft);
-
-#define ENDED_PER_CHANGE 4096
+/* Deletes the entries of DNS flows that the redirect has not seen, at the next DNS_LOOKS calls. 0 or -errno. */
+int nft_forget_dns(struct nft *nft, struct why *why);
 
 #endif

@@ -4,7 +4,12 @@
 #include "nft/elements.h"
 #include "nft/sets.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <libnftnl/common.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,5 +127,39 @@ int restore_upstreams(struct conn *conn, struct sock_addr *ret, size_t max, size
         if (ret[i].sa.sa_family)
             ret[n++] = ret[i];
     *ret_n = n;
+    return 0;
+}
+
+static int take_policy(void *ctx, const struct nlmsghdr *answer)
+{
+    uint32_t *policy = ctx;
+    const struct nlattr *attr;
+    mnl_attr_for_each(attr, answer, sizeof(struct nfgenmsg))
+    {
+        if (mnl_attr_get_type(attr) == NFTA_CHAIN_POLICY && mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)
+            *policy = ntohl(mnl_attr_get_u32(attr));
+    }
+    return 0;
+}
+
+/* -ENOENT when the table or the chain is not there. */
+static int ask_chain(struct conn *conn, const char *chain, uint32_t *policy)
+{
+    _Alignas(struct nlmsghdr) char room[128] = {0};
+    struct nlmsghdr *question = nftnl_nlmsg_build_hdr(room, NFT_MSG_GETCHAIN, NFPROTO_INET, NLM_F_ACK, 0);
+    mnl_attr_put_strz(question, NFTA_CHAIN_TABLE, NFT_TABLE);
+    mnl_attr_put_strz(question, NFTA_CHAIN_NAME, chain);
+    return conn_ask(conn, question, question->nlmsg_len, take_policy, policy, NULL);
+}
+
+int restore_is_open(struct conn *conn, bool *ret, struct why *why)
+{
+    uint32_t policy = NF_ACCEPT, ignored;
+    int error = ask_chain(conn, "egress", &policy);
+    if (!error)
+        error = ask_chain(conn, "fallback", &ignored); /* not in a closed sandbox */
+    if (error && error != -ENOENT)
+        return why_set(why, error, "cannot ask for the rules in place: %s", strerror(-error));
+    *ret = error || policy == NF_ACCEPT;
     return 0;
 }

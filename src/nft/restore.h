@@ -11,5 +11,8 @@
 int restore_leases(struct conn *conn, struct changes *changes, uint64_t now_ns, struct why *why);
 /* The upstreams of the table, in their order; none when there is no table. 0 or -errno. */
 int restore_upstreams(struct conn *conn, struct sock_addr *ret, size_t max, size_t *ret_n, struct why *why);
+/* Whether everything that leaves passed until now: there is no filter of ours, or one that allows by default, or only
+ * that of a closed sandbox, under which what was open before could wait. 0 or -errno. */
+int restore_is_open(struct conn *conn, bool *ret, struct why *why);
 
 #endif

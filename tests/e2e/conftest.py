@@ -1,11 +1,13 @@
 """What every test gets: one world per module, and sidecars in it that are stopped, and their table removed, after each
 test."""
 
+import contextlib
 import signal
 import sys
 
 import pytest
 
+from tests.support.fountain import Fountain, open_download
 from tests.support.resolver import Resolver
 from tests.support.sidecar import Sidecar
 from tests.support.world import World
@@ -54,3 +56,18 @@ def resolver(world):
     yield start_one
     for one in resolvers:
         one.close()
+
+
+@pytest.fixture
+def download(world):
+    """download(address, kind) opens a flow in which, after a first word, only the server sends."""
+    with contextlib.ExitStack() as stack:
+        fountains = {}
+
+        def open_one(address, kind):
+            if (address, kind) not in fountains:
+                fountains[address, kind] = stack.enter_context(contextlib.closing(
+                    Fountain(world.internet, address, kind)))
+            return stack.enter_context(open_download(world.sandbox, address, kind))
+
+        yield open_one
