@@ -74,11 +74,13 @@ static bool takes_outgoing(const struct finder *finder, const struct flow *flow)
            finder->wanted(finder->ctx, flow);
 }
 
-/* A question to a resolver; or an answer whose question was never seen, so that it made the entry, in which the next
- * question would be a reply to a connection from outside. */
+/* A question to a resolver that was not redirected; or an answer whose question was never seen, so that it made the
+ * entry, in which the next question would be a reply to a connection from outside. */
 static bool takes_dns(const struct finder *finder, const struct flow *flow)
 {
-    return sock_addr_port(own_has(finder->own, &flow->local) ? &flow->remote : &flow->local) == PORT_DNS;
+    if (!own_has(finder->own, &flow->local))
+        return sock_addr_port(&flow->local) == PORT_DNS;
+    return sock_addr_port(&flow->remote) == PORT_DNS && sock_addr_port(&flow->peer) == PORT_DNS;
 }
 
 static int take_entry(void *ctx, const struct nlmsghdr *answer)
