@@ -103,3 +103,12 @@ class Visitor:
     def __exit__(self, *_):
         self._ended.set()
         self._thread.join(10)
+
+
+def ping(namespace, address):
+    """Sends an ICMP echo request, whatever becomes of it."""
+    v6 = family_of(address) == socket.AF_INET6
+    with namespace.inside():
+        sock = socket.socket(family_of(address), socket.SOCK_RAW, socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
+    with sock, contextlib.suppress(PermissionError):
+        sock.sendto(bytes([128, 0, 0, 0, 0, 0, 0, 0]) if v6 else bytes([8, 0, 0xf7, 0xff, 0, 0, 0, 0]), (address, 0))
