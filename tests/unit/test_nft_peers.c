@@ -220,12 +220,11 @@ END_TEST
 START_TEST(one_record_a_minute_and_every_connection_counted)
 {
     listen_to_peers();
-    serve_outside(8080);
     struct nft_policy policy = mixed();
     struct nft *nft = installed(&settings, &policy);
     for (int i = 0; i < 50; i++) {
-        send_one(SOCK_DGRAM, "198.51.100.1", 8080);
-        send_one(SOCK_DGRAM, "203.0.113.1", 8080);
+        send_one(SOCK_STREAM, "198.51.100.1", 8081); /* TCP picks no port twice in a row */
+        send_one(SOCK_DGRAM, "203.0.113.1", 8081);
     }
     ck_assert(strstr(next_record(), "egress outbound"));
     ck_assert(strstr(next_record(), "egress denied"));
@@ -235,7 +234,7 @@ START_TEST(one_record_a_minute_and_every_connection_counted)
     ck_assert_uint_eq(count(METRIC_PEERS_SUPPRESSED), 0);
     /* A minute later. */
     run("nft flush set inet opensandbox peers_denied_v4");
-    send_one(SOCK_DGRAM, "203.0.113.1", 8080);
+    send_one(SOCK_DGRAM, "203.0.113.1", 8081);
     ck_assert(strstr(next_record(), "egress denied"));
     nft_free(nft);
     stop_listening();
