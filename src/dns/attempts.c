@@ -118,7 +118,7 @@ static void udp_answer(void *ctx, uint16_t socket, uint8_t *msg, size_t len, boo
     const struct query *query = attempt->query;
     bool final = LDNS_RCODE_WIRE(msg) == LDNS_RCODE_NOERROR || LDNS_RCODE_WIRE(msg) == LDNS_RCODE_NXDOMAIN;
     if (final && (cut || LDNS_TC_WIRE(msg))) {
-        if (query->tcp) {
+        if (query_wants_all(query)) {
             attempt->socket = QUERY_NO_SOCKET;
             int error = ask_over_tcp(attempts, attempt);
             if (error)

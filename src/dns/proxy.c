@@ -70,6 +70,13 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
     if (!error)
         error =
             prober_new(loop, proxy->forwarder, log, settings->probe_name, settings->probe_interval_s, &proxy->prober);
+    struct lookups_settings lookups = {.forwarder = proxy->forwarder,
+                                       .search = settings->search,
+                                       .n_search = settings->n_search,
+                                       .ndots = settings->ndots,
+                                       .found = proxy->found};
+    if (!error)
+        error = lookups_new(loop, &lookups, &proxy->lookups);
     if (error) {
         dns_proxy_free(proxy);
         return why_set(why, error, "cannot serve DNS: %s", strerrordesc_np(-error));
@@ -107,6 +114,7 @@ void dns_proxy_free(struct dns_proxy *proxy)
         return;
     if (proxy->forwarder)
         forwarder_abandon(proxy->forwarder, drop_query, proxy);
+    lookups_free(proxy->lookups);
     prober_free(proxy->prober);
     forwarder_free(proxy->forwarder);
     own_addresses_free(proxy->own);
@@ -127,6 +135,12 @@ void dns_proxy_set_log_skip(struct dns_proxy *proxy, const struct policy *log_sk
     proxy->log_skip = log_skip;
 }
 
+void dns_proxy_look_up(struct dns_proxy *proxy, struct lookup *lookup)
+{
+    lookups_start(proxy->lookups, lookup);
+    forwarder_flush(proxy->forwarder);
+}
+
 void dns_proxy_quiesce(struct dns_proxy *proxy)
 {
     for (size_t i = 0; i < proxy->replies.n_listeners; i++)
@@ -137,6 +151,6 @@ void dns_proxy_quiesce(struct dns_proxy *proxy)
 
 bool dns_proxy_busy(const struct dns_proxy *proxy)
 {
-    size_t probes = proxy->loop_probes.active + prober_busy(proxy->prober);
-    return forwarder_inflight(proxy->forwarder) > probes || tcp_server_owes(proxy->tcp);
+    size_t own = proxy->loop_probes.active + prober_busy(proxy->prober) + lookups_busy(proxy->lookups);
+    return forwarder_inflight(proxy->forwarder) > own || tcp_server_owes(proxy->tcp);
 }

@@ -4,6 +4,7 @@
 
 #include "base/learned.h"
 #include "base/log.h"
+#include "base/lookup.h"
 #include "base/loop.h"
 #include "base/metrics.h"
 #include "dns/resolv_conf.h"
@@ -18,6 +19,9 @@ struct dns_hooks {
     int (*learn)(void *ctx, const struct learned *addresses, size_t n, uint64_t now_ns);
     /* Seconds for which a client may hold an address that is learned now with this TTL; NULL: as long as it says. */
     uint32_t (*hold_seconds)(uint32_t ttl);
+    /* A client's query for this name (wire format, lower-case) was denied; not called for names that a search list
+     * made. NULL: nobody wants to know. */
+    void (*denied)(void *ctx, const uint8_t *name, size_t len);
     /* Upstream `i` of the settings turned out to ask us, and is not asked any more; `left` others are. */
     void (*upstream_loops)(void *ctx, size_t i, size_t left);
 };
@@ -38,6 +42,7 @@ struct dns_settings {
     unsigned probe_interval_s;
     const struct dns_suffix *search; /* what stub resolvers put behind names */
     size_t n_search;
+    unsigned ndots;                /* as in resolv_conf.h, for names that the sidecar itself looks up */
     const struct policy *log_skip; /* names not logged on success; may be NULL; see dns_proxy_set_log_skip */
     struct metrics *metrics;
 };
@@ -54,7 +59,9 @@ void dns_proxy_watch_upstreams(struct dns_proxy *proxy);
  * next call. */
 void dns_proxy_set_layers(struct dns_proxy *proxy, const struct policy_layers *layers);
 void dns_proxy_set_log_skip(struct dns_proxy *proxy, const struct policy *log_skip);
-/* Takes no new queries; those under way are still answered. */
+/* Asks the upstreams for a name that the sidecar itself needs; see lookups.h. No policy, no event, no count. */
+void dns_proxy_look_up(struct dns_proxy *proxy, struct lookup *lookup);
+/* Takes no new queries of clients; those under way are still answered. */
 void dns_proxy_quiesce(struct dns_proxy *proxy);
 /* Whether somebody still waits for an answer. */
 bool dns_proxy_busy(const struct dns_proxy *proxy);

@@ -62,6 +62,10 @@ void proxy_upstreams_exhausted(void *ctx, struct query *query)
 {
     struct dns_proxy *proxy = ctx;
     struct dns_question question;
+    if (query->purpose == QUERY_LOOKUP) {
+        lookups_failed(proxy->lookups, query);
+        return;
+    }
     if (query->purpose != QUERY_CLIENT) {
         end_probe(proxy, query, NULL, 0);
         return;
@@ -175,6 +179,8 @@ static void answer_nothing(struct dns_proxy *proxy, const struct staged *staged)
 bool proxy_answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
 {
     struct dns_proxy *proxy = ctx;
+    if (query->purpose == QUERY_LOOKUP)
+        return lookups_answered(proxy->lookups, query, msg, len);
     if (query->purpose != QUERY_CLIENT) {
         end_probe(proxy, query, msg, len);
         return true;

@@ -12,6 +12,8 @@ void proxy_deny(struct dns_proxy *proxy, const struct client *client, const uint
                   "blocked by egress policy");
     bool made = search_list_made(&proxy->layers, proxy->search, proxy->n_search, question->name, question->name_len);
     event_denied(proxy->log, made ? LOG_DEBUG : LOG_INFO, question, decision);
+    if (!made && proxy->hooks.denied)
+        proxy->hooks.denied(proxy->hooks.ctx, question->name, question->name_len);
 }
 
 /* Transfers and meta-queries have no place between a stub and a resolver; NULL is a tunnel's favourite. */

@@ -5,6 +5,7 @@
 
 #include "dns/answer.h"
 #include "dns/forwarder.h"
+#include "dns/lookups.h"
 #include "dns/loop_probe.h"
 #include "dns/prober.h"
 #include "dns/proxy.h"
@@ -39,6 +40,7 @@ struct dns_proxy {
     struct forwarder *forwarder;
     struct loop_probes loop_probes;
     struct prober *prober;
+    struct lookups *lookups;
     struct staged staged[STAGED_MAX];
     size_t n_staged;
     struct learned addresses[DNS_MESSAGE_MAX / 15 + 1]; /* as many as one message can hold */

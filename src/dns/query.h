@@ -15,6 +15,7 @@
 #define QUERY_NO_SOCKET UINT16_MAX
 
 struct attempts;
+struct name_lookup;
 struct tcp_client;
 struct upstream_exchange;
 
@@ -22,6 +23,7 @@ enum query_purpose {
     QUERY_CLIENT,
     QUERY_LOOP_PROBE,   /* loop_probe.h */
     QUERY_HEALTH_PROBE, /* prober.h */
+    QUERY_LOOKUP,       /* lookups.h */
 };
 
 /* An upstream that was asked. */
@@ -36,9 +38,10 @@ struct attempt {
 struct query {
     enum query_purpose purpose;
     /* who asked */
-    struct tcp_client *tcp; /* a reference; NULL: over UDP */
-    struct sock_addr peer;  /* UDP */
-    uint16_t listener;      /* UDP */
+    struct tcp_client *tcp;     /* a reference; NULL: over UDP */
+    struct sock_addr peer;      /* UDP */
+    uint16_t listener;          /* UDP */
+    struct name_lookup *lookup; /* QUERY_LOOKUP */
     uint16_t client_id;
     uint16_t id;             /* upstream */
     uint16_t client_payload; /* bytes the client takes over UDP */
@@ -62,6 +65,12 @@ struct query {
     struct attempt attempts[UPSTREAMS_MAX];
     struct query *next_free;
 };
+
+/* Whether an answer that was cut to fit a datagram is of no use. */
+static inline bool query_wants_all(const struct query *query)
+{
+    return query->tcp || query->purpose == QUERY_LOOKUP;
+}
 
 /* The number of the attempt's upstream. */
 static inline size_t attempt_upstream(const struct attempt *attempt)

@@ -19,7 +19,7 @@
 #define PRIORITY_OWN (-300) /* before conntrack looks, at -200 */
 #define PRIORITY_DNS (-110)
 #define PRIORITY_EGRESS 0
-#define OWN_PORTS_MAX 64
+#define OWN_PORTS_MAX (1 + NFT_UPSTREAMS_MAX + NFT_OWN_PORTS_MAX)
 #define MS_PER_S 1000ull
 
 #define CT_ESTABLISHED_RELATED (NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED))
@@ -194,18 +194,24 @@ static void egress_begin(struct batch *batch, const struct nft_settings *setting
     verdict(&rule, NF_ACCEPT, NULL);
 }
 
+/* Puts it behind the `n` others unless it is among them; returns how many they are then. */
+static size_t add_port(uint16_t ports[OWN_PORTS_MAX], size_t n, uint16_t port)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ports[i] == port)
+            return n;
+    if (n < OWN_PORTS_MAX)
+        ports[n++] = port;
+    return n;
+}
+
 static size_t own_ports(const struct nft_settings *settings, uint16_t ports[OWN_PORTS_MAX])
 {
-    size_t n = 0;
-    ports[n++] = PORT_DNS;
-    for (size_t i = 0; i < settings->n_upstreams && n < OWN_PORTS_MAX; i++) {
-        uint16_t port = sock_addr_port(&settings->upstreams[i]);
-        size_t known = 0;
-        while (known < n && ports[known] != port)
-            known++;
-        if (known == n)
-            ports[n++] = port;
-    }
+    size_t n = add_port(ports, 0, PORT_DNS);
+    for (size_t i = 0; i < settings->n_upstreams; i++)
+        n = add_port(ports, n, sock_addr_port(&settings->upstreams[i]));
+    for (size_t i = 0; i < settings->n_own_ports; i++)
+        n = add_port(ports, n, settings->own_ports[i]);
     return n;
 }
 

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #define NFT_UPSTREAMS_MAX 63
+#define NFT_OWN_PORTS_MAX 8
 
 /* What stays the same for the life of the process. All pointers are borrowed and must outlive `struct nft`. */
 struct nft_settings {
@@ -25,6 +26,8 @@ struct nft_settings {
     size_t n_exempt;
     bool block_doh_443;
     struct ip_ranges doh_blocklist; /* empty with block_doh_443: all of 443 */
+    const uint16_t *own_ports;      /* more ports that the mark opens: of endpoints that the sidecar connects to */
+    size_t n_own_ports;             /* at most NFT_OWN_PORTS_MAX */
     uint32_t max_addresses;         /* learned addresses per family */
     bool log_peers;                 /* rules show direct connections to who listens, see peers.h */
     struct metrics *metrics;
