@@ -2,6 +2,7 @@
 
 #include "base/ip_ranges.h"
 #include "base/text.h"
+#include "base/url.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -19,6 +20,7 @@ struct variable {
     size_t offset;        /* of the field in struct config, for the generic parsers */
     unsigned min, max;    /* parse_tuning */
     bool secret;
+    bool url; /* shown without what may be secret in it */
 };
 
 static int refuse(struct why *why, const struct variable *variable, const char *value, const char *expected)
@@ -311,6 +313,17 @@ static int parse_on_exit(struct config *config, const struct variable *variable,
     return 0;
 }
 
+static int parse_webhook(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    struct url url;
+    char shown[URL_SHOWN_MAX];
+    if (url_parse(value, &url))
+        return refuse(why, variable, url_shown(value, shown),
+                      "an http:// or https:// URL with a host: a name in ASCII, an IPv4 address or an [IPv6] one");
+    config->webhook = strdup(value);
+    return config->webhook ? 0 : -ENOMEM;
+}
+
 static int refuse_interception(struct config *config, const struct variable *variable, const char *value,
                                struct why *why)
 {
@@ -350,6 +363,7 @@ static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_NAMESERVER_EXEMPT", parse_exempt, "(none)"},
     {"OPENSANDBOX_EGRESS_BLOCK_DOH_443", parse_switch, "off", FIELD(block_doh_443)},
     {"OPENSANDBOX_EGRESS_DOH_BLOCKLIST", parse_blocklist, "(none)"},
+    {"OPENSANDBOX_EGRESS_DENY_WEBHOOK", parse_webhook, "(none)", .url = true},
     {"OPENSANDBOX_EGRESS_SANDBOX_ID", parse_text, "(none)", FIELD(sandbox_id)},
     {"OPENSANDBOX_EGRESS_METRICS_EXTRA_ATTRS", parse_attributes, "(none)"},
     {"OPENSANDBOX_EGRESS_LOG_LEVEL", parse_log_level, "info"},
@@ -359,7 +373,6 @@ static const struct variable variables[] = {
     {HOST_NETWORK_VARIABLE, parse_nothing, "off"},
     {"OPENSANDBOX_EGRESS_MAX_ADDRESSES", parse_tuning, "262144", FIELD(max_addresses), .min = 16, .max = 4194304},
     {"OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT", refuse_interception, "off"},
-    {"OPENSANDBOX_EGRESS_DENY_WEBHOOK", parse_not_here, "(none)"},
     {"OTEL_EXPORTER_OTLP_ENDPOINT", parse_not_here, "(none)"},
 };
 
@@ -387,8 +400,11 @@ static int parse_variable(struct config *config, size_t i, struct why *why)
 void config_print(const struct config *config)
 {
     for (size_t i = 0; i < N_VARIABLES; i++) {
-        bool hidden = variables[i].secret && strcmp(config->shown[i], variables[i].fallback) != 0;
-        printf("%s=%s\n", variables[i].name, hidden ? "(hidden)" : config->shown[i]);
+        const char *value = config->shown[i];
+        char url[URL_SHOWN_MAX];
+        if (strcmp(value, variables[i].fallback))
+            value = variables[i].secret ? "(hidden)" : variables[i].url ? url_shown(value, url) : value;
+        printf("%s=%s\n", variables[i].name, value);
     }
 }
 
@@ -448,6 +464,7 @@ void config_free(struct config *config)
     drop(config->rules_dir);
     drop(config->upstream_probe);
     drop(config->token);
+    drop(config->webhook);
     drop(config->sandbox_id);
     for (size_t i = 0; i < config->n_extra_attrs; i++) {
         drop(config->extra_attrs[i].key);

@@ -35,6 +35,7 @@ struct config {
     size_t n_exempt;
     bool block_doh_443;
     struct ip_ranges doh_blocklist;
+    const char *webhook; /* a URL */
     const char *sandbox_id;
     struct config_pair *extra_attrs;
     size_t n_extra_attrs;

@@ -6,6 +6,7 @@
 #include "base/loop.h"
 #include "base/mailbox.h"
 #include "base/metrics.h"
+#include "base/url.h"
 #include "base/watch.h"
 #include "enforcer.h"
 #include "guard.h"
@@ -40,6 +41,8 @@ struct daemon {
     struct listeners listeners;
     struct sources sources; /* as read at start; policy and always files are the enforcer's then */
     uint32_t mark;
+    uint16_t own_ports[NFT_OWN_PORTS_MAX];
+    size_t n_own_ports;
     struct nft_settings kernel;
     struct peers *peers; /* NULL: direct connections are not logged */
     struct enforcer enforcer;
@@ -53,9 +56,9 @@ struct daemon {
     /* stopping */
     struct daemon_end end; /* what it will be */
     struct loop_timer drain, deadline;
-    bool stopping, api_stopped;
+    bool stopping, api_stopped, flushing;
     pthread_t stopper;
-    struct mail api_gone;
+    struct mail api_gone, flushed;
 };
 
 static void tell_health(struct daemon *daemon)
@@ -115,6 +118,19 @@ static void post_question(void *ctx, struct policy_question *question)
     mailbox_post(daemon->mailbox, &question->mail);
 }
 
+static void deliver_lookup(struct mail *mail, void *ctx)
+{
+    struct daemon *daemon = ctx;
+    dns_proxy_look_up(daemon->enforcer.proxy, (struct lookup *)mail); /* its first member */
+}
+
+static void post_lookup(void *ctx, struct lookup *lookup)
+{
+    struct daemon *daemon = ctx;
+    lookup->mail.deliver = deliver_lookup;
+    mailbox_post(daemon->mailbox, &lookup->mail);
+}
+
 static bool healthy(void *ctx, struct why *why)
 {
     struct daemon *daemon = ctx;
@@ -155,19 +171,44 @@ static void api_is_gone(struct mail *mail, void *ctx)
     daemon->api_stopped = true;
 }
 
+static void network_flushed(struct mail *mail, void *ctx)
+{
+    struct daemon *daemon = ctx;
+    loop_stop(daemon->loop);
+}
+
+static void post_flushed(void *ctx)
+{
+    struct daemon *daemon = ctx;
+    daemon->flushed.deliver = network_flushed;
+    mailbox_post(daemon->mailbox, &daemon->flushed);
+}
+
+/* Nobody is answered any more. What goes over the network may still have names to be resolved. */
+static void flush_network(struct daemon *daemon)
+{
+    daemon->flushing = true;
+    if (exporter_flush(daemon->exporter, STOP_TIMEOUT_MS)) /* a thread that hangs in a write says nothing */
+        loop_timer_set(daemon->loop, &daemon->deadline, loop_now(daemon->loop) + (STOP_TIMEOUT_MS + 500) * NS_PER_MS);
+    else
+        loop_stop(daemon->loop);
+}
+
 /* At the end of each turn: is everything under way answered? */
 static void stop_when_done(void *ctx)
 {
     struct daemon *daemon = ctx;
-    if (daemon->stopping && daemon->api_stopped && !dns_proxy_busy(daemon->enforcer.proxy))
-        loop_stop(daemon->loop);
+    if (daemon->stopping && daemon->api_stopped && !daemon->flushing && !dns_proxy_busy(daemon->enforcer.proxy))
+        flush_network(daemon);
 }
 
 static void deadline_fired(struct loop_timer *timer)
 {
     struct daemon *daemon = timer->owner;
-    if (daemon->api_stopped)
+    if (daemon->flushing)
         loop_stop(daemon->loop);
+    else if (daemon->api_stopped)
+        flush_network(daemon);
     else /* api_stop() keeps the same limit and is about to return */
         loop_timer_set(daemon->loop, timer, loop_now(daemon->loop) + 100 * NS_PER_MS);
 }
@@ -280,6 +321,18 @@ static enum daemon_exit start_watch(struct daemon *daemon, struct why *why)
     return error ? failed(EXIT_UNAVAILABLE, why, error, "cannot start") : EXIT_OK;
 }
 
+/* Before anything sends or opens a port. */
+static enum daemon_exit prepare_network(struct daemon *daemon, struct why *why)
+{
+    struct url url;
+    while (!daemon->mark)
+        if (getrandom(&daemon->mark, sizeof(daemon->mark), 0) < 0)
+            return failed(EXIT_UNAVAILABLE, why, -errno, "no random numbers");
+    if (daemon->config->webhook && !url_parse(daemon->config->webhook, &url))
+        daemon->own_ports[daemon->n_own_ports++] = url.port;
+    return EXIT_OK;
+}
+
 static enum daemon_exit start_exporter(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->config;
@@ -299,7 +352,14 @@ static enum daemon_exit start_exporter(struct daemon *daemon, struct why *why)
                                          .n_attributes = n,
                                          .logs = daemon->logs,
                                          .n_logs = 2,
-                                         .metrics = &daemon->metrics};
+                                         .metrics = &daemon->metrics,
+                                         .network = {.mark = daemon->mark,
+                                                     .names = {.ctx = daemon, .look_up = post_lookup},
+                                                     .webhook = config->webhook,
+                                                     .sandbox_id = config->sandbox_id,
+                                                     .metrics = &daemon->metrics,
+                                                     .flushed = post_flushed,
+                                                     .flushed_ctx = daemon}};
     struct why reason;
     int error = exporter_start(&settings, &daemon->exporter, &reason);
     if (!error)
@@ -330,13 +390,16 @@ static void start_peers(struct daemon *daemon)
         log_printf(daemon->log, LOG_WARN, "direct connections are not logged: %s", why.text);
 }
 
+static void denied(void *ctx, const uint8_t *name, size_t len)
+{
+    struct daemon *daemon = ctx;
+    exporter_denied(daemon->exporter, name, len);
+}
+
 static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->config;
     const struct sources *sources = &daemon->sources;
-    while (!daemon->mark)
-        if (getrandom(&daemon->mark, sizeof(daemon->mark), 0) < 0)
-            return failed(EXIT_UNAVAILABLE, why, -errno, "no random numbers");
     daemon->kernel = (struct nft_settings){
         .filter = config->filter,
         .dns_port = config->dns_port,
@@ -347,6 +410,8 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .n_exempt = config->n_exempt,
         .block_doh_443 = config->block_doh_443,
         .doh_blocklist = config->doh_blocklist,
+        .own_ports = daemon->own_ports,
+        .n_own_ports = daemon->n_own_ports,
         .max_addresses = config->max_addresses,
         .metrics = &daemon->metrics,
     };
@@ -370,6 +435,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .probe_interval_s = config->upstream_probe_interval_s,
         .search = sources->resolv_conf.search,
         .n_search = sources->resolv_conf.n_search,
+        .ndots = sources->resolv_conf.ndots,
         .log_skip = daemon->enforcer.always.log_skip,
         .metrics = &daemon->metrics,
     };
@@ -377,6 +443,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .ctx = daemon,
         .learn = learn,
         .hold_seconds = config->filter ? nft_hold_seconds : NULL,
+        .denied = config->webhook ? denied : NULL,
         .upstream_loops = upstream_loops,
     };
     struct policy_layers layers = enforcer_layers(&daemon->enforcer);
@@ -446,6 +513,8 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
                                          .metrics = &daemon->metrics,
                                          .policy = daemon->sources.policy,
                                          .always = daemon->sources.always};
+    if (code == EXIT_OK)
+        code = prepare_network(daemon, why);
     if (code == EXIT_OK)
         code = start_exporter(daemon, why);
     if (code == EXIT_OK && listeners_open(daemon->config, &daemon->listeners, why))

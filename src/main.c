@@ -44,6 +44,7 @@ static const char usage[] =
     "  NAMESERVER_EXEMPT IPs: DNS to them is not redirected\n"
     "  BLOCK_DOH_443     truthy: block port 443 to the DOH_BLOCKLIST, or everywhere when it is empty\n"
     "  DOH_BLOCKLIST     IPs and CIDRs, comma separated\n"
+    "  DENY_WEBHOOK      http(s) URL that is told of denied names\n"
     "  SANDBOX_ID        on every log line\n"
     "  METRICS_EXTRA_ATTRS   k=v,k2=v2 on every log line\n"
     "  LOG_LEVEL         debug, info (default), warn, error, fatal\n"

@@ -33,6 +33,7 @@ struct exporter {
     int event_fd; /* rung by the first record after a sleep, by stop and by reopen */
     int ended_fd; /* rung by the thread, last of all */
     atomic_bool stop, reopen;
+    struct network *network;
     pthread_t thread;
 };
 
@@ -112,28 +113,20 @@ static bool write_round(struct exporter *e, bool stopping, bool *ret_more)
     return e->block.len > 0;
 }
 
-static void wait_for_event(struct exporter *e, unsigned timeout_ms)
-{
-    struct pollfd pfd = {.fd = e->event_fd, .events = POLLIN};
-    uint64_t count;
-    if (poll(&pfd, 1, (int)timeout_ms) > 0) {
-        ssize_t ignored = read(e->event_fd, &count, sizeof(count));
-        (void)ignored;
-    }
-}
-
 static void set_bells(struct exporter *e, int fd)
 {
     for (size_t i = 0; i < e->n_logs; i++)
         log_set_bell(e->logs[i], fd);
+    network_set_bell(e->network, fd);
 }
 
 static void sleep_until_rung(struct exporter *e)
 {
     struct log_record record;
     set_bells(e, e->event_fd);
+    network_step(e->network);
     if (!oldest_record(e, &record))
-        wait_for_event(e, SLEEP_MS);
+        network_wait(e->network, SLEEP_MS);
     set_bells(e, -1);
 }
 
@@ -156,6 +149,7 @@ static void export_until_stopped(struct exporter *e)
         bool wrote = write_round(e, stopping, &more);
         if (stopping && !wrote)
             return;
+        network_step(e->network);
         bool tidying = !stopping && log_outputs_tidy(e->outputs);
         if (more || stopping)
             continue;
@@ -164,7 +158,7 @@ static void export_until_stopped(struct exporter *e)
         if (nap_ms > NAP_MAX_MS) {
             sleep_until_rung(e);
         } else {
-            wait_for_event(e, nap_ms);
+            network_wait(e->network, nap_ms);
             nap_ms *= 2;
         }
     }
@@ -182,6 +176,7 @@ static void exporter_free(struct exporter *e)
 {
     if (!e)
         return;
+    network_free(e->network);
     log_outputs_free(e->outputs);
     log_json_done(&e->json);
     buf_done(&e->block);
@@ -208,6 +203,8 @@ static int exporter_init(struct exporter *e, const struct exporter_settings *set
     int error = e->logs ? log_new(OWN_QUEUE_BYTES, LOG_WARN, &e->logs[settings->n_logs]) : -ENOMEM;
     if (!error)
         error = log_json_init(&e->json, settings->attributes, settings->n_attributes);
+    if (!error)
+        error = network_new(&settings->network, e->event_fd, own_log(e), &e->network);
     if (error)
         return why_set(why, error, "log: %s", strerror(-error));
     for (size_t i = 0; i < settings->n_logs; i++)
@@ -236,6 +233,19 @@ void exporter_reopen(struct exporter *exporter)
 {
     atomic_store(&exporter->reopen, true);
     ring(exporter->event_fd);
+}
+
+void exporter_denied(struct exporter *exporter, const uint8_t *name, size_t len)
+{
+    network_denied(exporter->network, name, len);
+}
+
+bool exporter_flush(struct exporter *exporter, unsigned timeout_ms)
+{
+    bool anything = network_flush(exporter->network, timeout_ms);
+    if (anything)
+        ring(exporter->event_fd);
+    return anything;
 }
 
 bool exporter_stop(struct exporter *exporter, unsigned timeout_ms)

@@ -1,4 +1,5 @@
-/* The export thread: takes log records from the producers' queues and writes them. It may block; nobody waits for it.
+/* The export thread: takes log records from the producers' queues and writes them, and talks to endpoints (network.h).
+ * It may block; nobody waits for it.
  *
  * While records come it naps a few milliseconds between rounds and costs the producers nothing; when none have come for
  * a while it sleeps (a wake-up a second) until the first record rings. */
@@ -9,6 +10,7 @@
 #include "base/metrics.h"
 #include "base/why.h"
 #include "telemetry/log_json.h"
+#include "telemetry/network.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +24,7 @@ struct exporter_settings {
     struct log *const *logs; /* the queues to read */
     size_t n_logs;
     struct metrics *metrics;
+    struct network_settings network;
 };
 
 struct exporter;
@@ -31,6 +34,9 @@ struct exporter;
 int exporter_start(const struct exporter_settings *settings, struct exporter **ret, struct why *why);
 /* Log files are opened anew by their names (SIGHUP). Any thread; returns at once. */
 void exporter_reopen(struct exporter *exporter);
+/* See network.h. */
+void exporter_denied(struct exporter *exporter, const uint8_t *name, size_t len);
+bool exporter_flush(struct exporter *exporter, unsigned timeout_ms);
 /* Writes what is queued, for at most `timeout_ms`, and ends the thread; NULL is fine. Other threads have recorded their
  * last line before. False when time ran out, since the thread hangs in a write: then nothing is released, this may be
  * called again, and a process that does not want to wait ends with _exit(). */

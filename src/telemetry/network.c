@@ -1,0 +1,106 @@
+#include "telemetry/network.h"
+
+#include "base/cleanup.h"
+#include "telemetry/http.h"
+#include "telemetry/webhook.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdatomic.h>
+
+struct network {
+    struct network_settings settings;
+    struct http *http;
+    struct webhook *webhook; /* NULL: none */
+    unsigned due_ms;         /* when the next step is wanted, whatever comes */
+    unsigned flush_ms;       /* set before `flush` */
+    atomic_bool flush;
+    uint64_t flush_end_ns;
+    bool flushed;
+};
+
+void network_free(struct network *network)
+{
+    if (!network)
+        return;
+    webhook_free(network->webhook);
+    http_free(network->http);
+    free(network);
+}
+
+DEFINE_CLEANUP(struct network, cleanup_network, network_free);
+
+int network_new(const struct network_settings *settings, int wake_fd, struct log *log, struct network **ret)
+{
+    _cleanup_(cleanup_network) struct network *network = calloc(1, sizeof(*network));
+    if (!network)
+        return -ENOMEM;
+    network->settings = *settings;
+    network->due_ms = UINT_MAX;
+    struct http_settings http = {.mark = settings->mark, .names = settings->names, .wake_fd = wake_fd};
+    int error = http_new(&http, &network->http);
+    struct webhook_settings webhook = {.url = settings->webhook,
+                                       .sandbox_id = settings->sandbox_id,
+                                       .http = network->http,
+                                       .log = log,
+                                       .metrics = settings->metrics};
+    if (!error && settings->webhook)
+        error = webhook_new(&webhook, &network->webhook);
+    if (error)
+        return error;
+    *ret = take_pointer(network);
+    return 0;
+}
+
+/* At the end: is everything out, or the time over? */
+static void flush_step(struct network *network)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+    if (!network->flush_end_ns)
+        network->flush_end_ns = now_ns + network->flush_ms * NS_PER_MS;
+    if (now_ns < network->flush_end_ns && !webhook_idle(network->webhook)) {
+        unsigned left_ms = (unsigned)((network->flush_end_ns - now_ns) / NS_PER_MS) + 1;
+        network->due_ms = left_ms < network->due_ms ? left_ms : network->due_ms;
+        return;
+    }
+    webhook_give_up(network->webhook);
+    network->flushed = true;
+    network->due_ms = UINT_MAX;
+    network->settings.flushed(network->settings.flushed_ctx);
+}
+
+void network_step(struct network *network)
+{
+    http_step(network->http);
+    if (!network->webhook || network->flushed)
+        return;
+    network->due_ms = webhook_step(network->webhook);
+    if (atomic_load_explicit(&network->flush, memory_order_acquire))
+        flush_step(network);
+}
+
+void network_wait(struct network *network, unsigned timeout_ms)
+{
+    http_wait(network->http, timeout_ms < network->due_ms ? timeout_ms : network->due_ms);
+}
+
+void network_set_bell(struct network *network, int event_fd)
+{
+    if (network->webhook)
+        webhook_set_bell(network->webhook, event_fd);
+}
+
+void network_denied(struct network *network, const uint8_t *name, size_t len)
+{
+    if (network->webhook)
+        webhook_denied(network->webhook, name, len);
+}
+
+bool network_flush(struct network *network, unsigned timeout_ms)
+{
+    if (!network->webhook)
+        return false;
+    network->flush_ms = timeout_ms;
+    atomic_store_explicit(&network->flush, true, memory_order_release);
+    return true;
+}
