@@ -170,7 +170,8 @@ static void tried(struct http_post *post)
 static void try_once(struct delivery *delivery)
 {
     delivery->again_ns = 0;
-    delivery->tries++;
+    /* libcurl sends again by itself when a connection that it used before is dead: not on top of our own retries. */
+    delivery->post.fresh_connect = delivery->tries++;
     if (http_post_start(delivery->webhook->settings.http, &delivery->post))
         fail(delivery, "out of memory"); /* the URL was checked */
 }

@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 
 from tests.support.tcpclient import family_of
 from tests.support.waiting import wait_until
@@ -13,6 +14,7 @@ from tests.support.waiting import wait_until
 
 class Post:
     def __init__(self, handler, body):
+        self.time = time.monotonic()
         self.path, self.headers, self.body = handler.path, handler.headers, body
         self.client = handler.client_address[0]
 
