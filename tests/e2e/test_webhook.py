@@ -73,6 +73,7 @@ def test_denied_names_are_told(world, start, receiver, mode):
     assert post.path == "/hook?key=1" and post.headers["Content-Type"] == "application/json"
     assert post.headers["Authorization"] == "Basic dXNlcjp3b3Jk"
     assert re.fullmatch(r"opensandbox-egress/[\w.]+", post.headers["User-Agent"])
+    sidecar.wait_event("denied", target_host="www.other.test")
     assert len(sidecar.events("denied")) == len(hook.posts) == 1
 
 
@@ -95,6 +96,7 @@ def test_denials_that_are_not_told(world, start, receiver):
     dnsclient.ask(world.sandbox, "rebind.allowed.test")
     deny(world, "www.other.test")
     hook.wait_told("www.other.test")
+    sidecar.wait_event("denied", target_host="www.other.test")
     assert len(sidecar.events("denied")) == 3
     assert hook.hostnames() == ["www.other.test"]
 
@@ -131,8 +133,10 @@ def test_receiver_by_address_that_policy_denies(world, start, receiver, address,
     assert sidecar.request("POST", "/policy", rules).status == 200
     deny(world, "b.other.test")
     hook.wait_told("b.other.test")
-    assert not tcpclient.connects(world.sandbox, address, PORT), "the port is open to everyone"
+    sidecar.wait_event("denied", target_host="b.other.test")
     assert not [record for record in sidecar.records if record["msg"] == "webhook not told"]
+    assert not [record for record in sidecar.records if "peer" in record]
+    assert not tcpclient.connects(world.sandbox, address, PORT), "the port is open to everyone"
 
 
 def hook_resolver(address, ttl=60):
@@ -154,6 +158,7 @@ def test_receiver_on_a_name_that_policy_denies(world, start, receiver, resolver)
     wait_until(lambda: len(hook.posts) == 20, what="20 posts")
     assert hook.posts[0].headers["Host"] == f"Hook.test:{PORT}"
     assert upstream.asked("hook.test") == 2, "A and AAAA, once as long as the TTL says"
+    sidecar.wait_event("denied", target_host="n19.other.test")
     assert not sidecar.events("outbound")
     assert {record["target.host"] for record in sidecar.events("denied")} == {f"n{i}.other.test" for i in range(20)}
     assert HOOK_V4 not in world.sandbox.table(), "the application could go there"
@@ -232,6 +237,7 @@ def test_localhost(world, start):
         sidecar = start(DENY_WEBHOOK=f"http://localhost:{PORT}/")
         deny(world, "www.other.test")
         hook.wait_told("www.other.test")
+        sidecar.wait_event("denied", target_host="www.other.test")
         assert len(sidecar.events("denied")) == 1
     finally:
         hook.close()
