@@ -11,6 +11,15 @@
 
 enum dns_result { DNS_ALLOWED, DNS_DENIED, DNS_FAILED, DNS_REFUSED, DNS_MALFORMED, DNS_RESULTS };
 enum dns_transport { DNS_UDP, DNS_TCP, DNS_TRANSPORTS };
+/* What became of data points and log records that were to be exported. */
+enum export_result {
+    EXPORT_DONE,
+    EXPORT_REJECTED,   /* the collector took the request and left these out */
+    EXPORT_REFUSED,    /* it answered with an error that repeating does not mend */
+    EXPORT_TIMEOUT,    /* no answer, or only errors that may pass, until the time was over */
+    EXPORT_CONNECTION, /* it could not be reached */
+    EXPORT_RESULTS
+};
 
 /* A counter unless said otherwise. */
 enum metric {
@@ -43,7 +52,12 @@ enum metric {
     METRIC_EXPORT_BEGIN = METRIC_API_END + 8,
     METRIC_WEBHOOK_SENT = METRIC_EXPORT_BEGIN,
     METRIC_WEBHOOK_FAILED,
-    METRIC_LOG_DROPPED, /* lines that some output did not get */
+    METRIC_LOG_DROPPED, /* lines that some output did not get; what found a queue full is counted there (base/log.h) */
+    METRIC_EXPORTED_POINTS, /* data points, one per result: metric_exported_points() */
+    METRIC_EXPORTED_LOGS = METRIC_EXPORTED_POINTS + EXPORT_RESULTS, /* likewise */
+    METRIC_LOGS_PROCESSED = METRIC_EXPORTED_LOGS + EXPORT_RESULTS,  /* log records that left the queue for export */
+    METRIC_LOGS_QUEUE_FULL,                                         /* … that did not get into it */
+    METRIC_LOGS_QUEUED,                                             /* gauge: records in it */
     METRICS,
 };
 
@@ -71,6 +85,16 @@ static inline void metric_add(struct metrics *metrics, enum metric metric, uint6
 static inline enum metric metric_dns_queries(enum dns_result result, enum dns_transport transport)
 {
     return (enum metric)(METRIC_DNS_QUERIES + result * DNS_TRANSPORTS + transport);
+}
+
+static inline enum metric metric_exported_points(enum export_result result)
+{
+    return (enum metric)(METRIC_EXPORTED_POINTS + result);
+}
+
+static inline enum metric metric_exported_logs(enum export_result result)
+{
+    return (enum metric)(METRIC_EXPORTED_LOGS + result);
 }
 
 #endif

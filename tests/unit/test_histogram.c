@@ -148,6 +148,11 @@ END_TEST
 
 static struct request_streams streams;
 
+static void forget_requests(void)
+{
+    memset(&streams, 0, sizeof(streams));
+}
+
 START_TEST(requests_are_told_apart)
 {
     static const char get[] = "GET", post[] = "POST", policy[] = "/policy";
@@ -181,6 +186,7 @@ Suite *test_suite(void)
 {
     Suite *suite = suite_create("histogram");
     TCase *tcase = tcase_create("histogram");
+    tcase_add_checked_fixture(tcase, forget_requests, NULL);
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_bound_belongs_to_the_bucket_below_it);
     tcase_add_test(tcase, what_is_no_duration_is_not_counted);
