@@ -13,6 +13,9 @@
 #include "listen.h"
 #include "nft/peers.h"
 #include "telemetry/exporter.h"
+#include "telemetry/host.h"
+#include "telemetry/prometheus.h"
+#include "version.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -22,6 +25,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
+#include <time.h>
 
 #define LOG_QUEUE_LOOP (1u << 20)
 #define LOG_QUEUE_API (128u << 10)
@@ -34,9 +38,13 @@ struct daemon {
     struct loop *loop;
     struct mailbox *mailbox;
     struct metrics metrics;
-    struct log *log, *api_log; /* one a thread */
-    struct log *logs[2];       /* both, for the exporter */
-    struct attribute *attributes;
+    struct log *log, *api_log;    /* one a thread */
+    struct log *logs[2];          /* both, for the exporter */
+    struct attribute *attributes; /* of every log record and every data point */
+    size_t n_attributes;
+    struct meter *meter;
+    struct resource *resource;
+    struct prometheus *prometheus; /* the API's thread uses it */
     struct exporter *exporter;
     struct listeners listeners;
     struct sources sources; /* as read at start; policy and always files are the enforcer's then */
@@ -138,6 +146,20 @@ static bool healthy(void *ctx, struct why *why)
     if (trouble)
         why_set(why, 0, "%s", trouble);
     return !trouble;
+}
+
+static uint64_t clock_realtime_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static void render_metrics(void *ctx, bool openmetrics, struct buf *out)
+{
+    struct daemon *daemon = ctx;
+    prometheus_scrape(daemon->prometheus, clock_realtime_ns(), openmetrics ? PROMETHEUS_OPENMETRICS : PROMETHEUS_TEXT,
+                      out);
 }
 
 static void keep_fired(struct loop_timer *timer)
@@ -333,23 +355,47 @@ static enum daemon_exit prepare_network(struct daemon *daemon, struct why *why)
     return EXIT_OK;
 }
 
+static int make_attributes(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    daemon->attributes = calloc(config->n_extra_attrs + 1, sizeof(*daemon->attributes));
+    if (!daemon->attributes)
+        return -ENOMEM;
+    if (config->sandbox_id)
+        daemon->attributes[daemon->n_attributes++] = (struct attribute){"sandbox_id", config->sandbox_id};
+    for (size_t i = 0; i < config->n_extra_attrs; i++)
+        daemon->attributes[daemon->n_attributes++] =
+            (struct attribute){config->extra_attrs[i].key, config->extra_attrs[i].value};
+    return 0;
+}
+
+static enum daemon_exit start_metrics(struct daemon *daemon, struct why *why)
+{
+    struct meter_settings meter = {.metrics = &daemon->metrics, .logs = daemon->logs, .n_logs = 2, .proc = HOST_PROC};
+    struct resource_settings resource = {.version = EGRESS_VERSION, .sandbox_id = daemon->config->sandbox_id};
+    daemon->logs[0] = daemon->log;
+    daemon->logs[1] = daemon->api_log;
+    int error = make_attributes(daemon);
+    if (!error)
+        error = meter_new(&meter, clock_realtime_ns(), &daemon->meter);
+    if (!error)
+        error = resource_new(&resource, &daemon->resource);
+    struct prometheus_settings prometheus = {.version = EGRESS_VERSION,
+                                             .resource = daemon->resource,
+                                             .attributes = daemon->attributes,
+                                             .n_attributes = daemon->n_attributes};
+    if (!error)
+        error = prometheus_new(daemon->meter, &prometheus, &daemon->prometheus);
+    return error ? failed(EXIT_UNAVAILABLE, why, error, "cannot start") : EXIT_OK;
+}
+
 static enum daemon_exit start_exporter(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->config;
-    size_t n = 0;
-    daemon->attributes = calloc(config->n_extra_attrs + 1, sizeof(*daemon->attributes));
-    if (!daemon->attributes)
-        return failed(EXIT_UNAVAILABLE, why, -ENOMEM, "cannot start");
-    if (config->sandbox_id)
-        daemon->attributes[n++] = (struct attribute){"sandbox_id", config->sandbox_id};
-    for (size_t i = 0; i < config->n_extra_attrs; i++)
-        daemon->attributes[n++] = (struct attribute){config->extra_attrs[i].key, config->extra_attrs[i].value};
-    daemon->logs[0] = daemon->log;
-    daemon->logs[1] = daemon->api_log;
     struct exporter_settings settings = {.outputs = config->log_outputs,
                                          .n_outputs = config->n_log_outputs,
                                          .attributes = daemon->attributes,
-                                         .n_attributes = n,
+                                         .n_attributes = daemon->n_attributes,
                                          .logs = daemon->logs,
                                          .n_logs = 2,
                                          .metrics = &daemon->metrics,
@@ -470,7 +516,8 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
         .enforcement_mode = daemon->config->mode,
         .metrics = &daemon->metrics,
     };
-    struct api_hooks hooks = {.ctx = daemon, .change = post_change, .ask = post_question, .healthy = healthy};
+    struct api_hooks hooks = {
+        .ctx = daemon, .change = post_change, .ask = post_question, .healthy = healthy, .metrics = render_metrics};
     daemon->listeners.http = -1;
     int error = api_start(&settings, &hooks, daemon->enforcer.policy, daemon->api_log, &daemon->api, why);
     return error ? EXIT_UNAVAILABLE : EXIT_OK;
@@ -516,6 +563,8 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
     if (code == EXIT_OK)
         code = prepare_network(daemon, why);
     if (code == EXIT_OK)
+        code = start_metrics(daemon, why);
+    if (code == EXIT_OK)
         code = start_exporter(daemon, why);
     if (code == EXIT_OK && listeners_open(daemon->config, &daemon->listeners, why))
         code = EXIT_UNAVAILABLE;
@@ -537,6 +586,9 @@ static bool release(struct daemon *daemon)
     listeners_close(&daemon->listeners);
     if (!exporter_stop(daemon->exporter, STOP_TIMEOUT_MS))
         return false;
+    prometheus_free(daemon->prometheus);
+    resource_free(daemon->resource);
+    meter_free(daemon->meter);
     free(daemon->attributes);
     log_free(daemon->api_log);
     log_free(daemon->log);

@@ -48,6 +48,9 @@ struct api_hooks {
     void (*ask)(void *ctx, struct policy_question *question);
     /* Whether enforcement is in place; false with the reason in `why`. Must not block. */
     bool (*healthy)(void *ctx, struct why *why);
+    /* Appends what the process counts as text for Prometheus, or as OpenMetrics. Called from the API's thread only; may
+     * take some hundred microseconds. */
+    void (*metrics)(void *ctx, bool openmetrics, struct buf *out);
 };
 
 /* The strings must live until api_stop() has returned. */

@@ -3,6 +3,7 @@
 #include "api/auth.h"
 #include "api/explain_api.h"
 #include "api/health_api.h"
+#include "api/metrics_api.h"
 #include "api/policy_api.h"
 #include "api/server.h"
 #include "api/vault_api.h"
@@ -15,6 +16,10 @@ static const struct route routes[] = {
      .allow = "GET, HEAD",
      .level = LOG_DEBUG,
      .methods = {{"GET", health_api_get, false}, {"HEAD", health_api_get, false}}},
+    {.path = "/metrics",
+     .allow = "GET, HEAD",
+     .level = LOG_DEBUG,
+     .methods = {{"GET", metrics_api_get, false}, {"HEAD", metrics_api_get, false}}},
     {.path = "/policy",
      .guarded = true,
      .allow = "GET, POST, PUT, PATCH, DELETE",
@@ -82,7 +87,7 @@ void router_dispatch(struct api *api, struct request *request, const char *path)
     request_answer_header(request, MHD_HTTP_HEADER_ALLOW, route->allow);
 }
 
-/* A method is text from a stranger; records name the known ones only (OpenTelemetry, http.request.method). */
+/* A method is text from a stranger; records and metrics name the known ones only (OpenTelemetry, http.request.method). */
 static const char *method_label(const char *method)
 {
     static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"};
@@ -92,10 +97,13 @@ static const char *method_label(const char *method)
     return "_OTHER";
 }
 
-void router_log_access(struct api *api, const struct request *request)
+void router_account(struct api *api, const struct request *request)
 {
     const char *method = method_label(request->method);
     const char *template = request->route ? request->route->path : "other";
+    double duration = (double)(clock_monotonic_ns() - request->started_ns) / (double)NS_PER_S;
+    request_streams_record(&api->settings.metrics->api_requests, method, template, request->sent ? request->status : 0,
+                           duration);
     enum log_level level = request->route ? request->route->level : LOG_INFO;
     if (!log_begin(api->log, level, LOG_PLAIN, "api request"))
         return;
@@ -103,6 +111,6 @@ void router_log_access(struct api *api, const struct request *request)
     log_str(api->log, "http.route", template, strlen(template));
     if (request->sent)
         log_int(api->log, "http.response.status_code", request->status);
-    log_double(api->log, "duration", (double)(clock_monotonic_ns() - request->started_ns) / (double)NS_PER_S);
+    log_double(api->log, "duration", duration);
     log_end(api->log);
 }

@@ -22,7 +22,7 @@ struct route {
 
 /* Finds the handler for `path` (no query), or answers 404, 401 or 405. */
 void router_dispatch(struct api *api, struct request *request, const char *path);
-/* The access record; called once per request, whether its answer is sent or not. */
-void router_log_access(struct api *api, const struct request *request);
+/* The access record and the count; called once per request, whether its answer is sent or not. */
+void router_account(struct api *api, const struct request *request);
 
 #endif

@@ -32,7 +32,7 @@ static enum MHD_Result send_answer(struct api *api, struct request *request)
     if (api->stopping)
         request_answer_header(request, MHD_HTTP_HEADER_CONNECTION, "close");
     request->sent = true;
-    router_log_access(api, request);
+    router_account(api, request);
     return MHD_queue_response(request->connection, request->status, request->response);
 }
 
@@ -123,7 +123,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **sl
     if (!request)
         return;
     if (!request->sent)
-        router_log_access(api, request);
+        router_account(api, request);
     *slot = NULL;
     api->n_requests--;
     api->body_bytes -= request->body.len;

@@ -52,7 +52,7 @@ enum metric {
     METRIC_EXPORT_BEGIN = METRIC_API_END + 8,
     METRIC_WEBHOOK_SENT = METRIC_EXPORT_BEGIN,
     METRIC_WEBHOOK_FAILED,
-    METRIC_LOG_DROPPED, /* lines that some output did not get; what found a queue full is counted there (base/log.h) */
+    METRIC_LOG_DROPPED,     /* lines lost by the export thread; records that found a queue full are in log_dropped() */
     METRIC_EXPORTED_POINTS, /* data points, one per result: metric_exported_points() */
     METRIC_EXPORTED_LOGS = METRIC_EXPORTED_POINTS + EXPORT_RESULTS, /* likewise */
     METRIC_LOGS_PROCESSED = METRIC_EXPORTED_LOGS + EXPORT_RESULTS,  /* log records that left the queue for export */

@@ -197,6 +197,11 @@ bool forwarder_probed(struct forwarder *forwarder, size_t upstream, bool healthy
     return upstreams_probed(&forwarder->upstreams, upstream, healthy);
 }
 
+size_t forwarder_healthy(const struct forwarder *forwarder)
+{
+    return upstreams_healthy(&forwarder->upstreams);
+}
+
 int forwarder_new(struct loop *loop, const struct forwarder_settings *settings,
                   const struct forwarder_callbacks *callbacks, struct forwarder **ret)
 {

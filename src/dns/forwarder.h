@@ -43,6 +43,8 @@ void forwarder_release(struct forwarder *forwarder, struct query *query);
 size_t forwarder_drop_upstream(struct forwarder *forwarder, size_t upstream);
 /* What the latest probe of the upstream said: unhealthy ones are skipped while there are others. Whether it is news. */
 bool forwarder_probed(struct forwarder *forwarder, size_t upstream, bool healthy);
+/* How many are still asked and did not fail their latest probe. */
+size_t forwarder_healthy(const struct forwarder *forwarder);
 void forwarder_flush(struct forwarder *forwarder);
 size_t forwarder_upstreams(const struct forwarder *forwarder);
 const struct upstream *forwarder_upstream(const struct forwarder *forwarder, size_t upstream);

@@ -51,6 +51,8 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
     proxy->n_search = settings->n_search;
     proxy->log_skip = settings->log_skip;
     proxy->log = log;
+    proxy->metrics = settings->metrics;
+    metric_set(proxy->metrics, METRIC_UPSTREAMS_HEALTHY, settings->n_upstreams); /* until a probe says otherwise */
     struct forwarder_settings forwarding = {
         .upstreams = settings->upstreams,
         .n_upstreams = settings->n_upstreams,

@@ -23,9 +23,20 @@ static void question_of(const struct query *query, struct dns_question *ret)
 void proxy_release(struct dns_proxy *proxy, struct query *query)
 {
     struct tcp_client *tcp = query->tcp;
+    if (query->purpose == QUERY_CLIENT)
+        metric_set(proxy->metrics, METRIC_DNS_IN_FLIGHT, metric_get(proxy->metrics, METRIC_DNS_IN_FLIGHT) - 1);
     forwarder_release(proxy->forwarder, query);
     if (tcp)
         tcp_client_unref(tcp);
+}
+
+/* A query that was forwarded has its end: counts it, and how long it took. */
+static void count_forwarded(struct dns_proxy *proxy, const struct query *query, const struct client *client,
+                            enum dns_result result)
+{
+    proxy_count(proxy, client, result);
+    histogram_record(&proxy->metrics->dns_query_duration,
+                     (double)(loop_now(proxy->loop) - query->started_ns) / (double)NS_PER_S);
 }
 
 /* SERVFAIL to whoever asked, and the end of the query. */
@@ -33,6 +44,7 @@ static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_
                  const char *error)
 {
     struct client client = client_of(query);
+    count_forwarded(proxy, query, &client, DNS_FAILED);
     wire_store16(query->packet, query->client_id); /* it is not sent any more */
     replies_empty(&proxy->replies, &client, query->packet, question->end, &query->edns, LDNS_RCODE_SERVFAIL, ede,
                   error);
@@ -54,8 +66,10 @@ static void end_probe(struct dns_proxy *proxy, struct query *query, const uint8_
             prober_probe(proxy->prober, upstream);
     }
     proxy_release(proxy, query);
+    size_t left = loops ? forwarder_drop_upstream(proxy->forwarder, upstream) : 0;
+    metric_set(proxy->metrics, METRIC_UPSTREAMS_HEALTHY, forwarder_healthy(proxy->forwarder));
     if (loops)
-        proxy->hooks.upstream_loops(proxy->hooks.ctx, upstream, forwarder_drop_upstream(proxy->forwarder, upstream));
+        proxy->hooks.upstream_loops(proxy->hooks.ctx, upstream, left);
 }
 
 void proxy_upstreams_exhausted(void *ctx, struct query *query)
@@ -79,6 +93,7 @@ static void deliver(struct dns_proxy *proxy, struct staged *staged)
 {
     struct query *query = staged->query;
     struct client client = client_of(query);
+    count_forwarded(proxy, query, &client, DNS_ALLOWED);
     wire_store16(staged->msg, query->client_id);
     /* The client's own spelling, whatever the upstream made of it (draft-vixie-dnsext-dns0x20). */
     memcpy(staged->msg + DNS_HEADER_SIZE, query->packet + DNS_HEADER_SIZE,
@@ -169,6 +184,7 @@ static void answer_nothing(struct dns_proxy *proxy, const struct staged *staged)
 {
     struct query *query = staged->query;
     struct client client = client_of(query);
+    count_forwarded(proxy, query, &client, DNS_ALLOWED);
     wire_store16(query->packet, query->client_id);
     replies_empty(&proxy->replies, &client, query->packet, query->question_end, &query->edns, LDNS_RCODE_NOERROR,
                   LDNS_EDE_BLOCKED, "blocked by the rebinding guard");

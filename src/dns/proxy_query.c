@@ -8,6 +8,8 @@
 void proxy_deny(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
                 const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision)
 {
+    proxy_count(proxy, client, DNS_DENIED);
+    metric_add(proxy->metrics, METRIC_POLICY_DENIED, 1);
     replies_empty(&proxy->replies, client, query, question->end, edns, LDNS_RCODE_NXDOMAIN, LDNS_EDE_BLOCKED,
                   "blocked by egress policy");
     bool made = search_list_made(&proxy->layers, proxy->search, proxy->n_search, question->name, question->name_len);
@@ -28,6 +30,7 @@ static void forward(struct dns_proxy *proxy, const struct client *client, const 
 {
     struct query *query = forwarder_take(proxy->forwarder, msg, len);
     if (!query) {
+        proxy_count(proxy, client, DNS_FAILED);
         replies_empty(&proxy->replies, client, msg, question->end, edns, LDNS_RCODE_SERVFAIL, DNS_EDE_NONE, NULL);
         event_outbound_failed(proxy->log, question, "too many queries under way");
         return;
@@ -49,6 +52,7 @@ static void forward(struct dns_proxy *proxy, const struct client *client, const 
     query->edns = *edns;
     query->generation = proxy->generation;
     query->started_ns = loop_now(proxy->loop);
+    metric_add(proxy->metrics, METRIC_DNS_IN_FLIGHT, 1);
     forwarder_send(proxy->forwarder, query);
 }
 
@@ -58,20 +62,25 @@ static void handle_query(struct dns_proxy *proxy, const struct client *client, c
     struct dns_edns edns;
     switch (dns_scan_query(msg, len, &question, &edns)) {
     case DNS_SCAN_DROP:
+        proxy_count(proxy, client, DNS_MALFORMED);
         return;
     case DNS_SCAN_FORMERR:
+        proxy_count(proxy, client, DNS_MALFORMED);
         replies_error(&proxy->replies, client, msg, LDNS_RCODE_FORMERR);
         return;
     case DNS_SCAN_NOTIMP:
+        proxy_count(proxy, client, DNS_MALFORMED);
         replies_error(&proxy->replies, client, msg, LDNS_RCODE_NOTIMPL);
         return;
     case DNS_SCAN_REFUSED:
+        proxy_count(proxy, client, DNS_REFUSED);
         replies_error(&proxy->replies, client, msg, LDNS_RCODE_REFUSED);
         return;
     case DNS_SCAN_OK:
         break;
     }
     if (edns.version) {
+        proxy_count(proxy, client, DNS_MALFORMED);
         replies_empty(&proxy->replies, client, msg, question.end, &edns, DNS_BADVERS, DNS_EDE_NONE, NULL);
         return;
     }
@@ -82,12 +91,14 @@ static void handle_query(struct dns_proxy *proxy, const struct client *client, c
         return;
     }
     struct decision decision = policy_decide(&proxy->layers, question.name, question.name_len);
-    if (decision.action == ACTION_DENY)
+    if (decision.action == ACTION_DENY) {
         proxy_deny(proxy, client, msg, &question, &edns, &decision);
-    else if (type_refused(question.type))
+    } else if (type_refused(question.type)) {
+        proxy_count(proxy, client, DNS_REFUSED);
         replies_empty(&proxy->replies, client, msg, question.end, &edns, LDNS_RCODE_REFUSED, DNS_EDE_NONE, NULL);
-    else
+    } else {
         forward(proxy, client, msg, len, &question, &edns);
+    }
 }
 
 void proxy_udp_query(void *ctx, uint16_t listener, const struct sock_addr *peer, uint8_t *msg, size_t len)

@@ -35,6 +35,7 @@ struct dns_proxy {
     size_t n_search;
     const struct policy *log_skip;
     struct log *log;
+    struct metrics *metrics;
     struct replies replies; /* and the UDP listeners */
     struct tcp_server *tcp;
     struct forwarder *forwarder;
@@ -62,5 +63,11 @@ void proxy_upstreams_exhausted(void *ctx, struct query *query);
 void proxy_commit(void *ctx);
 /* The end of a query. */
 void proxy_release(struct dns_proxy *proxy, struct query *query);
+
+/* What became of a client's query; once for each. */
+static inline void proxy_count(struct dns_proxy *proxy, const struct client *client, enum dns_result result)
+{
+    metric_add(proxy->metrics, metric_dns_queries(result, client->tcp ? DNS_TCP : DNS_UDP), 1);
+}
 
 #endif

@@ -13,18 +13,18 @@ void upstreams_init(struct upstreams *upstreams, const struct sock_addr *addrs, 
         upstreams->list[i].addr = addrs[i];
 }
 
-static bool has_healthy(const struct upstreams *upstreams)
+size_t upstreams_healthy(const struct upstreams *upstreams)
 {
+    size_t healthy = 0;
     for (size_t i = 0; i < upstreams->n; i++)
-        if (!upstreams->list[i].dropped && !upstreams->list[i].unhealthy)
-            return true;
-    return false;
+        healthy += !upstreams->list[i].dropped && !upstreams->list[i].unhealthy;
+    return healthy;
 }
 
 int upstreams_next(struct upstreams *upstreams, uint16_t tried, uint64_t now_ns)
 {
     int down = -1;
-    bool choosy = has_healthy(upstreams);
+    bool choosy = upstreams_healthy(upstreams);
     for (size_t i = 0; i < upstreams->n; i++) {
         struct upstream *upstream = &upstreams->list[i];
         if ((tried & 1u << i) || upstream->dropped || (choosy && upstream->unhealthy))

@@ -33,6 +33,8 @@ void upstreams_answered(struct upstreams *upstreams, size_t i);
 void upstreams_failed(struct upstreams *upstreams, size_t i, uint64_t now_ns);
 /* What its latest probe said. Returns whether that is news. */
 bool upstreams_probed(struct upstreams *upstreams, size_t i, bool healthy);
+/* How many are asked and did not fail their latest probe. */
+size_t upstreams_healthy(const struct upstreams *upstreams);
 /* It is never asked again. Returns how many are left. */
 size_t upstreams_drop(struct upstreams *upstreams, size_t i);
 

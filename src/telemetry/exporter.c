@@ -29,6 +29,7 @@ struct exporter {
     struct buf block;
     uint64_t unformatted;      /* records lost here for want of memory */
     uint64_t dropped_reported; /* of all that were dropped so far */
+    struct metrics *metrics;
     time_t next_drop_report;
     int event_fd; /* rung by the first record after a sleep, by stop and by reopen */
     int ended_fd; /* rung by the thread, last of all */
@@ -110,6 +111,7 @@ static bool write_round(struct exporter *e, bool stopping, bool *ret_more)
     }
     if (e->block.len)
         log_outputs_write(e->outputs, e->block.data, e->block.len);
+    metric_set(e->metrics, METRIC_LOG_DROPPED, e->unformatted + log_dropped(own_log(e)) + log_outputs_lost(e->outputs));
     return e->block.len > 0;
 }
 
@@ -195,6 +197,7 @@ DEFINE_CLEANUP(struct exporter, cleanup_exporter, exporter_free);
 static int exporter_init(struct exporter *e, const struct exporter_settings *settings, struct why *why)
 {
     e->n_logs = settings->n_logs + 1;
+    e->metrics = settings->metrics;
     e->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     e->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (e->event_fd < 0 || e->ended_fd < 0)

@@ -28,6 +28,7 @@ struct log_outputs {
     size_t n;
     struct log_limits limits;
     struct log *reports;
+    uint64_t lost; /* lines, by all of them */
 };
 
 static void output_done(struct output *o)
@@ -196,7 +197,9 @@ static void output_write(struct log_outputs *outputs, struct output *o, const ch
     o->size += done;
     if (error) {
         o->torn |= done > 0 && lines[done - 1] != '\n';
-        o->lost += count_lines(lines + done, len - done);
+        uint64_t lost = count_lines(lines + done, len - done);
+        o->lost += lost;
+        outputs->lost += lost;
         if (!o->error)
             report(outputs, "log output failed", o->name, error, 0);
     } else if (o->error) {
@@ -210,6 +213,11 @@ void log_outputs_write(struct log_outputs *outputs, const char *lines, size_t le
 {
     for (size_t i = 0; i < outputs->n; i++)
         output_write(outputs, &outputs->list[i], lines, len);
+}
+
+uint64_t log_outputs_lost(const struct log_outputs *outputs)
+{
+    return outputs->lost;
 }
 
 void log_outputs_reopen(struct log_outputs *outputs)

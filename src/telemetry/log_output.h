@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct log_outputs;
 
@@ -20,6 +21,8 @@ int log_outputs_new(const char *const *names, size_t n, const struct log_limits 
 void log_outputs_free(struct log_outputs *outputs);
 /* Writes whole lines to every output. Blocks as long as an output does (a pipe that nobody reads). */
 void log_outputs_write(struct log_outputs *outputs, const char *lines, size_t len);
+/* Lines that an output did not get, over all outputs since the start. */
+uint64_t log_outputs_lost(const struct log_outputs *outputs);
 /* Opens the files by their names again. One that cannot be opened goes on as it was. */
 void log_outputs_reopen(struct log_outputs *outputs);
 /* Compresses and removes rotated files, a slice at a time; true when there is more to do. */

@@ -119,6 +119,11 @@ static bool hook_healthy(void *ctx, struct why *why)
     return f->healthy;
 }
 
+static void hook_metrics(void *ctx, bool openmetrics, struct buf *out)
+{
+    buf_puts(out, openmetrics ? "openmetrics\n" : "text\n");
+}
+
 static void *daemon_main(void *arg)
 {
     struct fixture *f = arg;
@@ -149,7 +154,8 @@ void fixture_start(struct fixture *f, struct api_settings settings)
     settings.metrics = f->metrics = &counts;
     if (!settings.enforcement_mode)
         settings.enforcement_mode = "dns+nft";
-    struct api_hooks hooks = {.ctx = f, .change = hook_change, .ask = hook_ask, .healthy = hook_healthy};
+    struct api_hooks hooks = {
+        .ctx = f, .change = hook_change, .ask = hook_ask, .healthy = hook_healthy, .metrics = hook_metrics};
     struct policy *initial = NULL;
     struct why why = {0};
     ck_assert_int_eq(rule_file_parse("deny.always", FIXTURE_DENY_ALWAYS, strlen(FIXTURE_DENY_ALWAYS), ACTION_DENY,
