@@ -7,7 +7,7 @@ build_packages=(
 )
 run_packages=("${build_packages[@]}" iproute2 nsd nginx-light curl bind9-dnsutils)
 test_packages=("${run_packages[@]}" nftables e2fsprogs knot-dnsutils strace valgrind python3-pytest python3-pytest-timeout
-    python3-pytest-xdist python3-dnspython)
+    python3-pytest-xdist python3-dnspython python3-prometheus-client prometheus)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 

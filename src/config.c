@@ -43,6 +43,11 @@ static int warn(struct config *config, const struct variable *variable, const ch
     return 0;
 }
 
+static void drop(const char *text)
+{
+    free((void *)(uintptr_t)text);
+}
+
 static void *field(struct config *config, const struct variable *variable)
 {
     return (char *)config + variable->offset;
@@ -124,13 +129,33 @@ static int add_output(void *ctx, const char *part)
     return 0;
 }
 
-/* Keys that every log line has: a second one would hide what the line says. */
+/* Keys that log lines or data points have: a second one would hide what they say. */
 static bool is_reserved(const char *key)
 {
-    static const char *const reserved[] = {"level", "ts", "logger", "msg", "sandbox_id", "opensandbox.event"};
+    static const char *const reserved[] = {"level",      "ts",
+                                           "logger",     "msg",
+                                           "sandbox_id", "opensandbox.event",
+                                           "result",     "proto",
+                                           "family",     "cpu.mode",
+                                           "error.type", "http.request.method",
+                                           "http.route", "http.response.status_code"};
     for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
         if (!strcmp(key, reserved[i]))
             return true;
+    return false;
+}
+
+/* Of equal keys the last one counts. Takes the value over when there is one already. */
+static bool replace_attribute(struct config *config, const struct config_pair *pair)
+{
+    for (size_t i = 0; i < config->n_extra_attrs; i++) {
+        if (strcmp(config->extra_attrs[i].key, pair->key))
+            continue;
+        drop(config->extra_attrs[i].value);
+        config->extra_attrs[i].value = pair->value;
+        drop(pair->key);
+        return true;
+    }
     return false;
 }
 
@@ -148,14 +173,16 @@ static int add_attribute(void *ctx, const char *part)
     bool skip = pair.key && pair.value && (!*pair.key || !*pair.value);
     int error = !pair.key || !pair.value ? -ENOMEM : 0;
     if (!error && is_reserved(pair.key)) {
-        error = warn(config, list->variable, part, "a key that log lines do not have already");
+        error = warn(config, list->variable, part, "a key that log lines and data points do not have already");
         skip = true;
     }
+    if (!error && !skip && replace_attribute(config, &pair))
+        return 0;
     if (!error && !skip)
         error = append(&config->extra_attrs, &config->n_extra_attrs, &pair, sizeof(pair));
     if (error || skip) {
-        free((void *)(uintptr_t)pair.key);
-        free((void *)(uintptr_t)pair.value);
+        drop(pair.key);
+        drop(pair.value);
     }
     return error;
 }
@@ -448,11 +475,6 @@ bool config_allows_host_network(void)
     bool allowed = value && text_truthy(value);
     free(value);
     return allowed;
-}
-
-static void drop(const char *text)
-{
-    free((void *)(uintptr_t)text);
 }
 
 void config_free(struct config *config)

@@ -134,13 +134,13 @@ END_TEST
 
 START_TEST(attributes)
 {
-    parse_one(NAME("METRICS_EXTRA_ATTRS"), "team=a=b, =x,y=, plain ,env = prod,level=fatal");
+    parse_one(NAME("METRICS_EXTRA_ATTRS"), "team=first,=x,y=, plain ,env = prod,level=fatal,result=x, team=a=b");
     ck_assert_uint_eq(config->n_extra_attrs, 2);
     ck_assert_str_eq(config->extra_attrs[0].key, "team");
     ck_assert_str_eq(config->extra_attrs[0].value, "a=b");
     ck_assert_str_eq(config->extra_attrs[1].key, "env");
     ck_assert_str_eq(config->extra_attrs[1].value, "prod");
-    ck_assert_uint_eq(config->n_warnings, 1); /* a second `level` on a line would hide the first */
+    ck_assert_uint_eq(config->n_warnings, 2); /* a second `level` on a line would hide the first; so with `result` */
 }
 END_TEST
 
