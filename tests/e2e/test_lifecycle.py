@@ -1,5 +1,6 @@
 """Crash, restart, stop, signals, a second instance, --cleanup: the sandbox is never open in between."""
 
+import contextlib
 import json
 import signal
 import threading
@@ -7,10 +8,10 @@ import time
 
 import pytest
 
-from tests.support import dnsclient, resolver as faults
+from tests.support import dnsclient, mounts, resolver as faults
 from tests.support.sidecar import Sidecar, command
 from tests.support.tcpclient import connects, refusal_seconds
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
 PORT_TAKEN = 69
@@ -133,6 +134,33 @@ def test_silent_upstream_does_not_hold_the_end_up(world, start, resolver):
         assert sidecar.wait_end(timeout=12) == 0
 
 
+def test_no_new_questions_while_it_stops(world, start, resolver):
+    """One query holds the end up, for the five seconds it may; who asks something new then gets no answer."""
+    odd = resolver("198.51.100.53", faults.silent)
+    sidecar = start(RULES=RULES, DNS_UPSTREAM="198.51.100.53", DNS_UPSTREAM_TIMEOUT="60")
+
+    def ask(tcp=False):
+        try:
+            return dnsclient.ask(world.sandbox, "www.other.test", tcp=tcp, timeout=0.3 * PATIENCE)
+        except (OSError, EOFError, dnsclient.Timeout):
+            return None
+    with dnsclient.tcp_socket(world.sandbox, "192.0.2.53") as sock:
+        dnsclient.send_tcp(sock, dnsclient.question("www.allowed.test"))
+        faults.wait_asked(odd, "www.allowed.test")
+        assert ask() and ask(tcp=True)
+        begin = time.monotonic()
+        sidecar.signal(signal.SIGTERM)
+        wait_until(lambda: ask() is None, what="the listener to close")
+        for _ in range(3):
+            assert ask() is None and ask(tcp=True) is None
+        dnsclient.send_tcp(sock, dnsclient.question("www.other.test"))
+        assert sidecar.process.poll() is None, "it still waits for the one answer"
+        assert sidecar.wait_end() == 0
+        assert 4.5 < time.monotonic() - begin < 7 * PATIENCE
+        with contextlib.suppress(ConnectionError):
+            assert dnsclient.receive_tcp_wire(sock) is None
+
+
 @pytest.fixture
 def rules_dir(tmp_path):
     folder = tmp_path / "rules"
@@ -167,6 +195,21 @@ def test_hangup_reads_always_files_again(world, start, rules_dir):
     sidecar.signal(signal.SIGHUP)
     wait_until(lambda: dnsclient.rcode(dnsclient.ask(world.sandbox, "www.allowed.test")) == "NOERROR")
     assert connects(world.sandbox, "203.0.113.10")
+
+
+def test_hangup_reads_what_no_watch_can_see(world, start, tmp_path):
+    """A file system that tells nothing of its changes, so that only the signal can be why the rules are read again."""
+    below = tmp_path / "below"
+    below.mkdir()
+    (below / "deny.always").write_text("www.other.test\n")
+    with mounts.overlay(tmp_path / "rules", below, tmp_path / "work"):
+        sidecar = start(RULES=RULES)
+        _works(world)
+        (below / "deny.always").write_text("www.allowed.test\n")
+        sidecar.signal(signal.SIGHUP)
+        sidecar.wait_event("updated", source="always")
+        assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.allowed.test")) == "NXDOMAIN"
+        refusal_seconds(world.sandbox, "203.0.113.10")
 
 
 def test_bad_always_file_keeps_the_last_good_rules(world, start, rules_dir):

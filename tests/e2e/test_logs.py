@@ -1,6 +1,8 @@
 """Log lines: what is in them, which are left out, and that nobody who does not read them stops DNS."""
 
+import datetime
 import fcntl
+import gzip
 import hashlib
 import json
 import re
@@ -210,3 +212,44 @@ def test_full_pipe_does_not_hold_the_end_up(world, start):
         dnsclient.ask(world.sandbox, f"n{i}.other.test")
     sidecar.process.terminate()
     assert sidecar.wait_end(timeout=15) == 0
+
+
+def _archived(path, when):
+    """What a log file is called once it was full at that time (UTC)."""
+    return path.with_name(when.strftime(f"{path.stem}-%Y-%m-%dT%H-%M-%S.000{path.suffix}.gz"))
+
+
+def _log_of_almost_100_mb(path, room):
+    with open(path, "wb") as file:
+        file.truncate((100 << 20) - room)  # zeros that take no place on the disk
+
+
+def _ago(path, **how_long):
+    return _archived(path, datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(**how_long))
+
+
+def test_log_file_of_100_mb_is_full_and_ten_are_kept(start, tmp_path):
+    log, room = tmp_path / "egress.log", 100
+    _log_of_almost_100_mb(log, room)
+    earlier = [_ago(log, minutes=i) for i in range(1, 13)]
+    for file in earlier:
+        file.write_bytes(b"")
+    start(OPENSANDBOX_LOG_OUTPUT=str(log))
+    wait_until(lambda: log.exists() and 0 < log.stat().st_size < 1 << 20, timeout=20, what="a new file")
+    wait_until(lambda: not earlier[9].exists(), timeout=20, what="the oldest to make room for the one just full")
+    new, = set(tmp_path.glob("egress-*")) - set(earlier)
+    assert gzip.decompress(new.read_bytes()) == b"\0" * ((100 << 20) - room)
+    assert [file.exists() for file in earlier] == [True] * 9 + [False] * 3
+
+
+def test_log_file_of_less_goes_on_and_those_of_30_days_are_removed(start, tmp_path):
+    log = tmp_path / "egress.log"
+    _log_of_almost_100_mb(log, room=1 << 20)
+    size = log.stat().st_size
+    young, old = _ago(log, days=29, hours=23), _ago(log, days=30, hours=1)
+    for file in young, old:
+        file.write_bytes(b"")
+    start(OPENSANDBOX_LOG_OUTPUT=str(log))
+    wait_until(lambda: log.stat().st_size > size, timeout=20, what="a line in the same file")
+    wait_until(lambda: not old.exists(), timeout=20, what="the old file to go")
+    assert young.exists() and len(list(tmp_path.glob("egress-*"))) == 1

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from tests.support import dnsclient, mounts
+from tests.support.sidecar import UNDER
 from tests.support.tcpclient import connects, refusal_seconds
 
 OLD = {"defaultAction": "deny", "egress": [{"action": "allow", "target": "203.0.113.10"}]}
@@ -67,6 +68,26 @@ def test_mode_of_the_file_is_kept_and_a_new_one_is_private(start, path):
     sidecar.request("POST", "/policy", OLD)
     assert path.stat().st_mode & 0o777 == 0o640
     assert [entry.name for entry in path.parent.iterdir() if "policy" in entry.name] == ["policy.json"]
+
+
+@pytest.mark.skipif(UNDER == "strace", reason="a process has one tracer")
+def test_order_of_disk_kernel_and_answer(start, path):
+    """As the system calls of one change come: written aside and on the disk, enforced, put in place and on the disk, flows
+    ended, answered."""
+    trace = path.parent / "calls"
+    sidecar = start(POLICY_FILE=str(path), through=(
+        "strace", "-D", "-f", "-qq", "-yy", "-e", "signal=none", "-o", str(trace),
+        "-e", "trace=openat,fsync,renameat,renameat2,sendto,sendmsg"))
+    assert sidecar.request("POST", "/policy", NEW).status == 200
+    sidecar.stop()
+    calls = {"aside": r"fsync\(\d+<[^>]+/\.opensandbox-egress-\w+>\) += 0",
+             "kernel": r"sendto\(\d+<NETLINK.*NFNL_MSG_BATCH_BEGIN",
+             "in place": r"renameat2?\(.*policy\.json.*\) += 0",
+             "folder": rf"fsync\(\d+<{re.escape(str(path.parent))}>\) += 0",
+             "flows": r"sendto\(\d+<NETLINK.*CTNETLINK",
+             "answer": r"sendmsg\(\d+<TCP.*\{\\\"status\\\":\\\"ok"}
+    made = [name for line in trace.read_text().splitlines() for name, call in calls.items() if re.search(call, line)]
+    assert made[made.index("aside"):][:6] == ["aside", "kernel", "in place", "folder", "flows", "answer"]
 
 
 def _persist_fails(sidecar, body=NEW):

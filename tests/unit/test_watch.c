@@ -5,8 +5,10 @@
 #include "tests/unit/scratch.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -238,6 +240,29 @@ START_TEST(a_look_now_and_then_where_inotify_is_not_to_be_had)
 }
 END_TEST
 
+static void overlay(void)
+{
+    char options[512];
+    snprintf(options, sizeof(options), "lowerdir=%s/below,upperdir=%s/upper,workdir=%s/work", scratch.folder,
+             scratch.folder, scratch.folder);
+    ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+    ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+    ck_assert_int_eq(mount("overlay", folder, "overlay", 0, options), 0);
+}
+
+/* A file system that inotify works on and that all the same tells nothing of what happens below it. */
+START_TEST(a_look_now_and_then_sees_what_inotify_does_not)
+{
+    shell("mkdir rules below upper work; echo a > below/one; sleep 0.05");
+    overlay();
+    start(_i ? 1000 : 0);
+    ck_assert(!watch_is_blind(watch));
+    shell("echo b > below/one");
+    ck_assert_int_eq(calls_within(1500), _i); /* a minute in daily life */
+    shell("umount -l rules");
+}
+END_TEST
+
 START_TEST(what_could_not_be_read_is_tried_again)
 {
     shell("mkdir rules");
@@ -286,6 +311,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, a_writer_that_never_pauses_is_not_waited_for);
     tcase_add_test(tcase, what_is_not_ours_is_no_change);
     tcase_add_test(tcase, a_look_now_and_then_where_inotify_is_not_to_be_had);
+    tcase_add_loop_test(tcase, a_look_now_and_then_sees_what_inotify_does_not, 0, 2);
     tcase_add_test(tcase, what_could_not_be_read_is_tried_again);
     tcase_add_test(tcase, a_report_on_demand_takes_what_is_there_for_known);
     suite_add_tcase(suite, tcase);
