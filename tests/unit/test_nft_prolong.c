@@ -4,8 +4,12 @@
 #include "nft_world.h"
 #include "runner.h"
 
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define A "\1a\7example"
@@ -38,6 +42,46 @@ static void expect_left(const char *list, unsigned least, unsigned most)
     ck_assert_uint_ge(left, least);
     ck_assert_uint_le(left, most);
 }
+
+/* What the kernel tells of its transactions: one letter a message about elements, '.' at the end of a transaction. */
+static void read_changes(int fd, char *ret, size_t size)
+{
+    static char buffer[65536];
+    size_t n = 0;
+    for (ssize_t len; (len = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0;) {
+        for (struct nlmsghdr *nlh = (struct nlmsghdr *)buffer; NLMSG_OK(nlh, len); nlh = NLMSG_NEXT(nlh, len)) {
+            unsigned type = NFNL_MSG_TYPE(nlh->nlmsg_type);
+            if (n + 1 < size && type == NFT_MSG_NEWGEN)
+                ret[n++] = '.';
+            else if (n + 1 < size && (type == NFT_MSG_NEWSETELEM || type == NFT_MSG_DELSETELEM))
+                ret[n++] = type == NFT_MSG_NEWSETELEM ? 'a' : 'd';
+        }
+    }
+    ret[n] = '\0';
+}
+
+/* A kernel before 6.12 takes the addition of an element that is there for done and leaves its time alone; one that is
+ * not there cannot be deleted; the element may end at any moment. So on every kernel, in one transaction: add, so that
+ * it is there; delete; add. */
+START_TEST(a_lease_is_prolonged_in_a_way_that_every_kernel_knows)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER), group = NFNLGRP_NFTABLES;
+    struct sockaddr_nl any = {.nl_family = AF_NETLINK};
+    char changes[64];
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&any, sizeof(any)), 0); /* what has no address is told nothing */
+    ck_assert_int_eq(setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)), 0);
+    ck_assert_int_eq(learn(nft, V4, A, 10), 0);
+    read_changes(fd, changes, sizeof(changes));
+    ck_assert_str_eq(changes, "a.");
+    ck_assert_int_eq(learn(nft, V4, A, 300), 0);
+    read_changes(fd, changes, sizeof(changes));
+    ck_assert_str_eq(changes, "ada.");
+    expect_left(LIST_V4, 350, 360);
+    close(fd);
+    nft_free(nft);
+}
+END_TEST
 
 static void exchange(int fd)
 {
@@ -156,6 +200,7 @@ Suite *test_suite(void)
     TCase *tests = tcase_create("prolonging");
     tcase_add_checked_fixture(tests, build_world, NULL);
     tcase_set_timeout(tests, 30);
+    tcase_add_test(tests, a_lease_is_prolonged_in_a_way_that_every_kernel_knows);
     tcase_add_loop_test(tests, a_connection_prolongs_what_flows_in_it_does_not, 0, 2);
     tcase_add_test(tests, who_is_refused_prolongs_nothing);
     tcase_add_test(tests, the_mirror_learns_of_it);
