@@ -1,7 +1,8 @@
 #include "nft/names.h"
 
+#include "base/domain_name.h"
+
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,48 +160,21 @@ void names_unmark(struct names *names)
     record->denied = 0;
 }
 
-static bool is_plain(uint8_t c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-}
-
-/* Writes the text of one name, NUL-terminated; 0 when it does not fit. */
-static size_t name_text(const uint8_t *wire, size_t len, char *out, size_t size)
-{
-    size_t n = 0;
-    for (size_t at = 0; at < len && wire[at]; at += 1u + wire[at]) {
-        if (at && n + 1 < size)
-            out[n++] = '.';
-        for (size_t i = at + 1; i <= at + wire[at] && i < len; i++) {
-            uint8_t c = wire[i];
-            bool plain = is_plain(c);
-            if (n + (plain ? 1 : 4) >= size)
-                return 0;
-            if (plain)
-                out[n++] = (char)c;
-            else
-                n += (size_t)snprintf(out + n, size - n, "\\%03u", c);
-        }
-    }
-    if (n == 0 && size > 1)
-        out[n++] = '.';
-    out[n] = '\0';
-    return n;
-}
-
 void names_text(const struct names *names, char *out, size_t size)
 {
     size_t n = 0;
     struct record *record;
     FOR_EACH_RECORD(record, names)
     {
+        char text[DOMAIN_TEXT_MAX];
         size_t comma = n ? 1 : 0;
-        if (record->denied || n + comma + 1 >= size)
+        size_t len = record->denied ? 0 : domain_name_text(record->wire, record->len, text);
+        if (!len || n + comma + len >= size)
             continue;
-        size_t len = name_text(record->wire, record->len, out + n + comma, size - n - comma);
-        if (len && comma)
-            out[n] = ',';
-        n += len ? len + comma : 0;
+        if (comma)
+            out[n++] = ',';
+        memcpy(out + n, text, len);
+        n += len;
     }
     out[n] = '\0';
 }
@@ -214,7 +188,7 @@ static bool is_digit(char c)
 static int octet_from_text(const char **at)
 {
     const char *c = *at;
-    if (is_plain((uint8_t)*c)) {
+    if (domain_octet_is_plain((uint8_t)*c)) {
         *at += 1;
         return (uint8_t)*c;
     }

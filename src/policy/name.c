@@ -1,6 +1,7 @@
 #include "policy/name.h"
 
 #include "base/cleanup.h"
+#include "base/domain_name.h"
 
 #include <errno.h>
 #include <idn2.h>
@@ -11,11 +12,6 @@
 #define LABEL_MAX 63
 #define TEXT_OCTETS_MAX 253 /* RFC 1035 section 2.3.4 less the first length octet and the root */
 #define QUOTED "\"%.100s\": "
-
-static bool is_name_octet(uint8_t c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-}
 
 static uint8_t lower(uint8_t c)
 {
@@ -46,7 +42,7 @@ static int encode(const char *ascii, size_t len, uint8_t wire[NAME_WIRE_MAX], si
     for (size_t i = 0; i <= len; i++) {
         uint8_t c = i < len ? lower((uint8_t)ascii[i]) : '.';
         if (c != '.') {
-            if (!is_name_octet(c))
+            if (!domain_octet_is_plain(c))
                 return bad_octet(text, c, why);
             wire[at++] = c;
             continue;
@@ -121,24 +117,4 @@ int name_from_text(const char *text, uint8_t ret_wire[NAME_WIRE_MAX], size_t *re
     memcpy(ret_wire, wire, wire_len);
     *ret_len = wire_len;
     return 0;
-}
-
-size_t name_to_text(const uint8_t *wire, size_t len, char ret_text[NAME_TEXT_MAX])
-{
-    size_t n = 0;
-    for (size_t at = 0; at < len && wire[at]; at += wire[at] + 1u) {
-        if (n)
-            ret_text[n++] = '.';
-        for (size_t i = 1; i <= wire[at]; i++) {
-            uint8_t c = lower(wire[at + i]);
-            if (is_name_octet(c))
-                ret_text[n++] = (char)c;
-            else
-                n += (size_t)snprintf(ret_text + n, NAME_TEXT_MAX - n, "\\%03u", c);
-        }
-    }
-    if (!n)
-        ret_text[n++] = '.';
-    ret_text[n] = '\0';
-    return n;
 }

@@ -15,8 +15,5 @@
  * take them for an IPv4 address and never ask. Writes at most NAME_WIRE_MAX bytes, returns their number in *ret_len.
  * 0, -EINVAL with `why` saying what is wrong with `text`, or -ENOMEM. */
 int name_from_text(const char *text, uint8_t ret_wire[NAME_WIRE_MAX], size_t *ret_len, struct why *why);
-/* Presentation form without the final dot ("." for the root), lower-case; octets that are no letter, digit, '-' or '_'
- * are written as \DDD. Returns the length, which is below NAME_TEXT_MAX. `wire` must be well-formed. */
-size_t name_to_text(const uint8_t *wire, size_t len, char ret_text[NAME_TEXT_MAX]);
 
 #endif

@@ -1,47 +1,18 @@
 #include "telemetry/log_text.h"
 
-#include <stdbool.h>
+#include "base/domain_name.h"
 
-#define LABEL_MAX 63
-#define OCTET_TEXT_MAX 5 /* \\DDD */
-
-/* What an octet of a name is written as; 0: it needs escaping. */
-static char plain_char(uint8_t c)
-{
-    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_')
-        return (char)c;
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : 0;
-}
-
-static size_t put_octet(uint8_t c, char *out)
-{
-    char plain = plain_char(c);
-    if (plain) {
-        *out = plain;
-        return 1;
-    }
-    out[0] = out[1] = '\\';
-    out[2] = (char)('0' + c / 100);
-    out[3] = (char)('0' + c / 10 % 10);
-    out[4] = (char)('0' + c % 10);
-    return OCTET_TEXT_MAX;
-}
+#include <string.h>
 
 void log_text_name(struct buf *buf, const uint8_t *wire, size_t len)
 {
-    const uint8_t *end = wire + len;
-    if (len && !wire[0])
-        buf_putc(buf, '.');
-    for (bool first = true; wire < end && *wire && *wire <= LABEL_MAX; first = false) {
-        char text[1 + LABEL_MAX * OCTET_TEXT_MAX];
-        size_t n = 0;
-        if (!first)
-            text[n++] = '.';
-        const uint8_t *label_end = *wire < end - wire ? wire + 1 + *wire : end;
-        for (wire++; wire < label_end; wire++)
-            n += put_octet(*wire, text + n);
-        buf_append(buf, text, n);
+    char text[DOMAIN_TEXT_MAX];
+    const char *at = text, *end = text + domain_name_text(wire, len, text);
+    for (const char *escape; (escape = memchr(at, '\\', (size_t)(end - at))); at = escape + 1) {
+        buf_append(buf, at, (size_t)(escape + 1 - at));
+        buf_putc(buf, '\\');
     }
+    buf_append(buf, at, (size_t)(end - at));
 }
 
 static size_t put_v4(const uint8_t *bytes, char *out)

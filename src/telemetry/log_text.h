@@ -8,9 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A name in wire format, lower-case, without the final dot (the root is "."). Octets other than [a-z0-9_-] become \DDD
- * (RFC 1035 section 5.1), with the backslash doubled for JSON. What is cut off or no name is written as far as it
- * goes. */
+/* A name in wire format as domain_name_text() writes it, with backslashes doubled for JSON. */
 void log_text_name(struct buf *buf, const uint8_t *wire, size_t len);
 
 /* The same text as ip_format(), without a final NUL; returns its length. */

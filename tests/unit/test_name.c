@@ -1,3 +1,4 @@
+#include "base/domain_name.h"
 #include "policy/name.h"
 #include "runner.h"
 
@@ -16,8 +17,8 @@ static void check_wire(const char *text, const char *wire, size_t len)
 
 static void check_text(const char *wire, size_t len, const char *expected)
 {
-    char text[NAME_TEXT_MAX];
-    size_t text_len = name_to_text((const uint8_t *)wire, len, text);
+    char text[DOMAIN_TEXT_MAX];
+    size_t text_len = domain_name_text((const uint8_t *)wire, len, text);
     ck_assert_str_eq(text, expected);
     ck_assert_uint_eq(text_len, strlen(expected));
 }

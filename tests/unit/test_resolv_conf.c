@@ -1,4 +1,5 @@
 /* resolv.conf as the C library reads it, and the names that its search list makes. */
+#include "base/domain_name.h"
 #include "dns/resolv_conf.h"
 
 #include "dns/search_list.h"
@@ -41,7 +42,7 @@ static void expect_search(const char *words)
     for (size_t i = 0; i < conf.n_search; i++) {
         if (i)
             strcat(text, " ");
-        name_to_text(conf.search[i].name, conf.search[i].len, text + strlen(text));
+        domain_name_text(conf.search[i].name, conf.search[i].len, text + strlen(text));
     }
     ck_assert_str_eq(text, words);
 }
