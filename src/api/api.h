@@ -69,11 +69,9 @@ struct api;
 /* Starts serving. `initial` is the policy in force (a reference is taken). `log` is used by the API's thread only. */
 int api_start(const struct api_settings *settings, const struct api_hooks *hooks, struct policy *initial,
               struct log *log, struct api **ret, struct why *why);
-/* Takes no new connections; requests under way go on. Returns at once. To be called once at most. */
-void api_quiesce(struct api *api);
-/* Ends the thread, waiting up to `timeout_ms` for requests under way; then changes that wait for their turn are
- * answered with 503, and the one the loop has is waited for. The loop must still be answering changes or have answered
- * them all: call it from another thread than the loop's, or after the last verdict. */
+/* Takes no new connections and ends the thread, waiting up to `timeout_ms` for requests under way; then changes that
+ * wait for their turn are answered with 503, and the one the loop has is waited for. The loop must still be answering
+ * changes or have answered them all: call it from another thread than the loop's, or after the last verdict. */
 void api_stop(struct api *api, unsigned timeout_ms);
 
 #endif

@@ -1,5 +1,5 @@
-/* What libmicrohttpd leaves to its user about the clients' connections: a deadline, who makes room for whom, and doubtful
- * framing. */
+/* What libmicrohttpd leaves to its user about the clients' connections: a deadline, who makes room for whom, and
+ * doubtful framing. */
 #ifndef API_CONNECTION_H
 #define API_CONNECTION_H
 

@@ -4,6 +4,7 @@
 #include "api/dry_run.h"
 #include "api/server.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "policy/policy_json.h"
 
 #include <errno.h>
@@ -44,10 +45,9 @@ void policy_api_answer(struct api *api, struct request *request, const char *rea
 
 static bool blank(const struct buf *body)
 {
-    for (size_t i = 0; i < body->len; i++)
-        if (!memchr(" \t\r\n\v\f", body->data[i], 6))
-            return false;
-    return true;
+    size_t len = body->len;
+    text_trim(body->data, &len);
+    return len == 0;
 }
 
 static bool refuse_memory(struct api *api, struct request *request)
@@ -62,16 +62,6 @@ static bool refuse_body(struct api *api, struct request *request, int error, con
     char line[WHY_MAX + 64];
     snprintf(line, sizeof(line), "%s: %s", what, reason);
     return change_refuse(api, request, MHD_HTTP_BAD_REQUEST, line);
-}
-
-static bool within_limit(struct api *api, struct request *request, const struct policy *policy)
-{
-    size_t limit = api->settings.max_rules, count = policy_count(policy);
-    if (!limit || count <= limit)
-        return true;
-    char line[96];
-    snprintf(line, sizeof(line), "egress rule total count %zu exceeds limit %zu", count, limit);
-    return change_refuse(api, request, MHD_HTTP_CONTENT_TOO_LARGE, line);
 }
 
 static bool make_put(struct api *api, struct request *request, struct change *ret)
@@ -103,7 +93,9 @@ static bool make_patch(struct api *api, struct request *request, struct change *
     rules_to_json(patch, &ret->rules);
     if (ret->rules.failed || policy_patch(api->current.policy, patch, &ret->next))
         return refuse_memory(api, request);
-    return within_limit(api, request, ret->next);
+    if (policy_check_count(policy_count(ret->next), api->settings.max_rules, &why))
+        return change_refuse(api, request, MHD_HTTP_CONTENT_TOO_LARGE, why.text);
+    return true;
 }
 
 static bool make_delete(struct api *api, struct request *request, struct change *ret)

@@ -161,14 +161,6 @@ static void on_turn_end(void *ctx)
     }
 }
 
-static void on_quiesce(struct mail *mail, void *ctx)
-{
-    struct api *api = ctx;
-    int fd = MHD_quiesce_daemon(api->http);
-    if (fd >= 0)
-        close(fd);
-}
-
 static void on_out_of_time(struct loop_timer *timer)
 {
     struct api *api = timer->owner;
@@ -180,7 +172,7 @@ static void on_out_of_time(struct loop_timer *timer)
 static void on_stop(struct mail *mail, void *ctx)
 {
     struct api *api = ctx;
-    on_quiesce(mail, ctx);
+    close(MHD_quiesce_daemon(api->http)); /* the listener */
     api->stopping = true;
     api->http_pending = true; /* what has arrived is still taken up */
     if (loop_timer_set(api->loop, &api->stop_deadline, loop_now(api->loop) + api->stop_timeout_ns))
@@ -252,7 +244,6 @@ int api_start(const struct api_settings *settings, const struct api_hooks *hooks
     change_queue_init(api);
     api->http_again = (struct loop_timer){.fire = on_http_again, .owner = api};
     api->stop_deadline = (struct loop_timer){.fire = on_out_of_time, .owner = api};
-    api->quiesce.deliver = on_quiesce;
     api->stop.deliver = on_stop;
     api->current.enforcement_mode = settings->enforcement_mode;
     current_set(&api->current, initial);
@@ -271,11 +262,6 @@ int api_start(const struct api_settings *settings, const struct api_hooks *hooks
     pthread_setname_np(api->thread, "api");
     *ret = take_pointer(api);
     return 0;
-}
-
-void api_quiesce(struct api *api)
-{
-    mailbox_post(api->mailbox, &api->quiesce);
 }
 
 void api_stop(struct api *api, unsigned timeout_ms)

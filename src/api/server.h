@@ -35,7 +35,7 @@ struct api {
     struct connection_share shares[2]; /* of clients outside and inside the sandbox */
     unsigned n_requests;
     size_t body_bytes; /* of all requests together */
-    struct mail quiesce, stop;
+    struct mail stop;
     struct loop_timer stop_deadline;
     uint64_t stop_timeout_ns;
     bool stopping, out_of_time;

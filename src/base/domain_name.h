@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DOMAIN_NAME_MAX 255   /* octets */
+#define DOMAIN_NAME_MAX 255  /* octets */
 #define DOMAIN_TEXT_MAX 1024 /* all of them as \DDD, and a NUL */
 
 /* Whether an octet of a lower-case name stands for itself in text: a letter, a digit, '-' or '_'. */

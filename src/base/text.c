@@ -5,13 +5,20 @@
 #include <string.h>
 #include <strings.h>
 
+const char *text_trim(const char *text, size_t *len)
+{
+    while (*len && text_is_space(text[*len - 1]))
+        --*len;
+    while (*len && text_is_space(*text)) {
+        text++;
+        --*len;
+    }
+    return text;
+}
+
 char *text_trimmed(const char *text, size_t len)
 {
-    static const char blank[] = " \t\r\n\v\f";
-    while (len && strchr(blank, *text))
-        text++, len--;
-    while (len && strchr(blank, text[len - 1]))
-        len--;
+    text = text_trim(text, &len);
     return strndup(text, len);
 }
 

@@ -5,6 +5,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* ASCII white space, whatever the locale says. */
+static inline bool text_is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* The text without white space at both ends: returns where it starts and shortens `*len`. */
+const char *text_trim(const char *text, size_t *len);
 /* A copy without white space at its ends; the caller frees it. NULL when memory is short. */
 char *text_trimmed(const char *text, size_t len);
 /* 1, true, yes, y, on in any case. */

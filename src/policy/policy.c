@@ -95,6 +95,13 @@ size_t policy_count(const struct policy *policy)
     return rule_list_count(policy->rules);
 }
 
+int policy_check_count(size_t count, size_t max_rules, struct why *why)
+{
+    if (!max_rules || count <= max_rules)
+        return 0;
+    return why_set(why, -E2BIG, "egress rule total count %zu exceeds limit %zu", count, max_rules);
+}
+
 const struct rule *policy_rule(const struct policy *policy, size_t i)
 {
     return rule_list_at(policy->rules, i);

@@ -1,8 +1,8 @@
 #include "policy/policy_json.h"
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "policy/json_text.h"
-#include "policy/trim.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -64,14 +64,14 @@ static int parse(const char *text, size_t len, cJSON **ret, struct why *why)
 
 static bool is_blank(const char *text, size_t len)
 {
-    trim(text, &len);
+    text_trim(text, &len);
     return len == 0;
 }
 
 static bool parse_action(const char *text, enum action *ret)
 {
     size_t len = strlen(text);
-    text = trim(text, &len);
+    text = text_trim(text, &len);
     if (len == 0 || (len == 4 && !strncasecmp(text, "deny", 4)))
         *ret = ACTION_DENY;
     else if (len == 5 && !strncasecmp(text, "allow", 5))
@@ -242,8 +242,9 @@ static int read_policy(const cJSON *root, size_t max_rules, struct rule_list *li
     if (!members.egress)
         return 0;
     size_t count = (size_t)cJSON_GetArraySize(members.egress);
-    if (max_rules && count > max_rules)
-        return why_set(why, -E2BIG, "egress rule total count %zu exceeds limit %zu", count, max_rules);
+    error = policy_check_count(count, max_rules, why);
+    if (error)
+        return error;
     error = read_rules(members.egress, "egress", list, why);
     return error == -EBADMSG ? -EINVAL : error;
 }

@@ -3,8 +3,8 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "policy/name.h"
-#include "policy/trim.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -19,7 +19,7 @@ DEFINE_CLEANUP(struct rule_list, cleanup_rule_list, rule_list_free);
 static size_t comment_start(const char *line, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        if (line[i] == '#' && (i == 0 || is_space(line[i - 1])))
+        if (line[i] == '#' && (i == 0 || text_is_space(line[i - 1])))
             return i;
     return len;
 }
@@ -31,7 +31,7 @@ static int add_line(const char *line, size_t len, enum action action, bool names
     if (memchr(line, '\0', len))
         return why_set(why, -EINVAL, "a NUL byte; expected text");
     len = comment_start(line, len);
-    line = trim(line, &len);
+    line = text_trim(line, &len);
     if (!len)
         return 0;
     if (len >= sizeof(target))

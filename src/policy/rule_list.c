@@ -1,8 +1,8 @@
 /* The list of rules under construction, and the meaning of a target. */
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "policy/name.h"
 #include "policy/policy.h"
-#include "policy/trim.h"
 
 #include <errno.h>
 #include <string.h>
@@ -134,7 +134,7 @@ int rule_list_add(struct rule_list *list, enum action action, const char *target
     char text[NAME_TEXT_MAX];
     uint8_t wire[NAME_WIRE_MAX];
     size_t len = strlen(target);
-    const char *trimmed = trim(target, &len);
+    const char *trimmed = text_trim(target, &len);
     if (len >= sizeof(text))
         return why_set(why, -EINVAL, "\"%.100s\": the target has %zu octets; expected a name, an IP address or a CIDR",
                        trimmed, len);

@@ -199,19 +199,6 @@ START_TEST(stop_does_not_wait_for_the_idle_nor_long_for_the_slow)
 }
 END_TEST
 
-/* Connections that are there go on, new ones are not taken. */
-START_TEST(quiesce_takes_no_new_connections)
-{
-    _cleanup_close_ int fd = client_connect(&f);
-    client_send(fd, "GET", "/healthz", NULL, NULL, 0);
-    client_expect_answer(fd, 200, "ok");
-    api_quiesce(f.api);
-    client_send(fd, "GET", "/policy", NULL, NULL, 0);
-    client_expect_answer(fd, 200, "{\"status\":\"ok\"");
-    expect_no_new_connections();
-}
-END_TEST
-
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("api_waiting");
@@ -224,7 +211,6 @@ Suite *test_suite(void)
     tcase_add_test(tcase, one_of_two_conditional_changes_wins);
     tcase_add_test(tcase, stop_with_suspended_connections);
     tcase_add_loop_test(tcase, stop_does_not_wait_for_the_idle_nor_long_for_the_slow, 0, 2);
-    tcase_add_test(tcase, quiesce_takes_no_new_connections);
     suite_add_tcase(suite, tcase);
     return suite;
 }
