@@ -132,6 +132,14 @@ bool dns_answers(const uint8_t *msg, size_t len, const uint8_t *sent, size_t que
            same_question(msg + DNS_HEADER_SIZE, sent + DNS_HEADER_SIZE, question_end - DNS_HEADER_SIZE);
 }
 
+/* Readers that go by the name's own end and readers that go by the length must find the same next record. */
+static bool is_one_name(const uint8_t *rdata, size_t len)
+{
+    struct wire wire = wire_init(rdata, len);
+    skip_name(&wire);
+    return !wire.failed && wire.at == rdata + len;
+}
+
 bool dns_rr_at(const uint8_t *msg, size_t len, size_t at, struct dns_rr *ret)
 {
     if (at > len)
@@ -146,7 +154,7 @@ bool dns_rr_at(const uint8_t *msg, size_t len, size_t at, struct dns_rr *ret)
     rr.rdlen = wire_u16(&wire);
     rr.rdata = (uint16_t)(wire.at - msg);
     wire_take(&wire, rr.rdlen);
-    if (wire.failed)
+    if (wire.failed || (rr.type == LDNS_RR_TYPE_CNAME && !is_one_name(msg + rr.rdata, rr.rdlen)))
         return false;
     rr.end = (uint16_t)(wire.at - msg);
     if (rr.ttl & 0x80000000u)
