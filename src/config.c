@@ -359,11 +359,6 @@ static int refuse_interception(struct config *config, const struct variable *var
     return refuse(why, variable, value, "nothing: transparent interception is not part of this sidecar");
 }
 
-static int parse_not_here(struct config *config, const struct variable *variable, const char *value, struct why *why)
-{
-    return warn(config, variable, value, "nothing: this version does not have it");
-}
-
 static int parse_nothing(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
     return 0;
@@ -400,7 +395,6 @@ static const struct variable variables[] = {
     {HOST_NETWORK_VARIABLE, parse_nothing, "off"},
     {"OPENSANDBOX_EGRESS_MAX_ADDRESSES", parse_tuning, "262144", FIELD(max_addresses), .min = 16, .max = 4194304},
     {"OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT", refuse_interception, "off"},
-    {"OTEL_EXPORTER_OTLP_ENDPOINT", parse_not_here, "(none)"},
 };
 
 #define N_VARIABLES (sizeof(variables) / sizeof(variables[0]))

@@ -14,6 +14,7 @@
 #include "nft/peers.h"
 #include "telemetry/exporter.h"
 #include "telemetry/host.h"
+#include "telemetry/otel_env.h"
 #include "telemetry/prometheus.h"
 #include "version.h"
 
@@ -45,6 +46,7 @@ struct daemon {
     struct meter *meter;
     struct resource *resource;
     struct prometheus *prometheus; /* the API's thread uses it */
+    struct otel_env *otel;
     struct exporter *exporter;
     struct listeners listeners;
     struct sources sources; /* as read at start; policy and always files are the enforcer's then */
@@ -352,6 +354,8 @@ static enum daemon_exit prepare_network(struct daemon *daemon, struct why *why)
             return failed(EXIT_UNAVAILABLE, why, -errno, "no random numbers");
     if (daemon->config->webhook && !url_parse(daemon->config->webhook, &url))
         daemon->own_ports[daemon->n_own_ports++] = url.port;
+    if (otel_env_read(OTEL_HOSTINFO, &daemon->otel))
+        return failed(EXIT_UNAVAILABLE, why, -ENOMEM, "cannot start");
     return EXIT_OK;
 }
 
@@ -528,6 +532,8 @@ static void log_start(struct daemon *daemon)
 {
     for (size_t i = 0; i < daemon->config->n_warnings; i++)
         log_printf(daemon->log, LOG_WARN, "%s", daemon->config->warnings[i]);
+    for (size_t i = 0; i < daemon->otel->n_warnings; i++)
+        log_printf(daemon->log, LOG_WARN, "%s", daemon->otel->warnings[i]);
     for (size_t i = 0; i < 2; i++)
         if (daemon->sources.warnings[i].text[0])
             log_printf(daemon->log, LOG_WARN, "%s", daemon->sources.warnings[i].text);
@@ -590,6 +596,7 @@ static bool release(struct daemon *daemon)
     resource_free(daemon->resource);
     meter_free(daemon->meter);
     free(daemon->attributes);
+    otel_env_free(daemon->otel);
     log_free(daemon->api_log);
     log_free(daemon->log);
     watch_free(daemon->watch);

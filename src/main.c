@@ -7,6 +7,7 @@
 #include "nft/nft.h"
 #include "policy/policy_json.h"
 #include "sources.h"
+#include "telemetry/otel_env.h"
 #include "version.h"
 
 #include <errno.h>
@@ -27,7 +28,7 @@ static const char usage[] =
     "  --help     this text\n"
     "  --version  the version\n"
     "\n"
-    "Environment (OPENSANDBOX_EGRESS_ in front of all but the last):\n"
+    "Environment (OPENSANDBOX_EGRESS_ in front of all but the last two):\n"
     "  MODE              dns (default) or dns+nft\n"
     "  RULES             first policy: "
     "{\"defaultAction\":\"deny\",\"egress\":[{\"action\":\"allow\",\"target\":\"*.pypi.org\"}]}\n"
@@ -53,6 +54,8 @@ static const char usage[] =
     "  ALLOW_HOST_NETWORK    truthy: run in the machine's own network namespace\n"
     "  MAX_ADDRESSES     learned addresses per family (262144)\n"
     "  OPENSANDBOX_LOG_OUTPUT  stdout (default), stderr, file paths, comma separated\n"
+    "  OTEL_EXPORTER_OTLP_ENDPOINT  collector for metrics and logs (none: no export), and the other variables of an\n"
+    "                    OpenTelemetry SDK\n"
     "\n"
     "Exit codes: 0 stopped by a signal, 64 bad arguments, 69 a port is taken or the kernel refuses, 77 no "
     "CAP_NET_ADMIN,\n"
@@ -84,6 +87,17 @@ static int check_outputs(const struct config *config, struct why *why)
     return 0;
 }
 
+static void print_telemetry(void)
+{
+    struct otel_env *otel;
+    if (otel_env_read(OTEL_HOSTINFO, &otel))
+        return;
+    otel_env_print(otel);
+    for (size_t i = 0; i < otel->n_warnings; i++)
+        printf("warning: %s\n", otel->warnings[i]);
+    otel_env_free(otel);
+}
+
 static int check(void)
 {
     struct config *config;
@@ -97,6 +111,7 @@ static int check(void)
         return complain(EXIT_CONFIG, &why);
     }
     config_print(config);
+    print_telemetry();
     for (size_t i = 0; i < config->n_warnings; i++)
         printf("warning: %s\n", config->warnings[i]);
     for (size_t i = 0; i < 2; i++)

@@ -200,6 +200,26 @@ def test_check_prints_the_configuration_and_changes_nothing(world, tmp_path):
     assert world.sandbox.table() is None
 
 
+def test_check_shows_the_telemetry_environment_without_its_secrets(world):
+    done = command(world.sandbox, ["--check"], {
+        **BASE, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.test:4318/?key=s3cret",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=s3cret", "OTEL_EXPORTER_OTLP_LOGS_HEADERS": "s3cret",
+        "OTEL_BLRP_MAX_QUEUE_SIZE": "many"})
+    assert done.returncode == 0 and "s3cret" not in done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    for line in ("OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.test:4318/", "OTEL_EXPORTER_OTLP_HEADERS=(hidden)",
+                 "OTEL_BLRP_MAX_QUEUE_SIZE=2048", "OTEL_METRIC_EXPORT_INTERVAL=60000", "OTLP metrics: on",
+                 'warning: OTEL_BLRP_MAX_QUEUE_SIZE="many": expected a whole number from 1 to 65536; not used'):
+        assert line in lines, done.stdout
+    assert any(line.startswith("warning: OTEL_EXPORTER_OTLP_LOGS_HEADERS: 1 of") for line in lines)
+
+
+def test_a_start_only_warns_of_telemetry_values(start):
+    sidecar = start(OTEL_EXPORTER_OTLP_ENDPOINT="collector.test", OTEL_EXPORTER_OTLP_PROTOCOL="thrift")
+    sidecar.wait_record(lambda r: r["level"] == "warn" and r["msg"].startswith("OTEL_EXPORTER_OTLP_ENDPOINT: expected"))
+    sidecar.wait_record(lambda r: r["level"] == "warn" and r["msg"].startswith('OTEL_EXPORTER_OTLP_PROTOCOL="thrift"'))
+
+
 @pytest.mark.parametrize("settings, says", [({"MODE": "off"}, "OPENSANDBOX_EGRESS_MODE"), ({"RULES": "{"}, "RULES"),
                                             ({"DNS_UPSTREAM": "x"}, "OPENSANDBOX_EGRESS_DNS_UPSTREAM")])
 def test_check_of_a_bad_configuration(world, settings, says):

@@ -26,14 +26,15 @@ _numbers = itertools.count()
 
 
 def environment(settings):
-    """Turns short names into the sidecar's variables: MODE="dns" is OPENSANDBOX_EGRESS_MODE. A policy may be given as
-    a Python value. None leaves a variable out."""
+    """Turns short names into the sidecar's variables: MODE="dns" is OPENSANDBOX_EGRESS_MODE; OTEL_… and HOST_IP stay as
+    they are. A policy may be given as a Python value. None leaves a variable out."""
     result = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
               "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1",
               "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
     for name, value in settings.items():
         if value is not None:
-            name = name if name.startswith("OPENSANDBOX_") else f"OPENSANDBOX_EGRESS_{name}"
+            whole = name.startswith(("OPENSANDBOX_", "OTEL_")) or name == "HOST_IP"
+            name = name if whole else f"OPENSANDBOX_EGRESS_{name}"
             result[name] = value if isinstance(value, str) else json.dumps(value)
     return result
 
