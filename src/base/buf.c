@@ -40,6 +40,11 @@ static bool buf_reserve(struct buf *buf, size_t extra)
     return true;
 }
 
+void *buf_room(struct buf *buf, size_t len)
+{
+    return buf_reserve(buf, len) ? buf->data + buf->len : NULL;
+}
+
 void buf_append(struct buf *buf, const void *data, size_t len)
 {
     if (!buf_reserve(buf, len))

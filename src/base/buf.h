@@ -16,6 +16,9 @@ struct buf {
 void buf_done(struct buf *buf);
 /* Forgets the content, keeps the memory. */
 void buf_clear(struct buf *buf);
+/* Room for `len` bytes behind the content, for a writer that adds what it used to `len` itself; NULL when memory is
+ * short. */
+void *buf_room(struct buf *buf, size_t len);
 void buf_append(struct buf *buf, const void *data, size_t len);
 void buf_puts(struct buf *buf, const char *text);
 void buf_putc(struct buf *buf, char c);

@@ -20,6 +20,11 @@ static const char *const event_names[] = {
     [LOG_OUTBOUND] = "egress.outbound", [LOG_DENIED] = "egress.denied",
 };
 
+const char *log_event_name(enum log_event event)
+{
+    return event_names[event];
+}
+
 int log_json_init(struct log_json *json, const struct attribute *attributes, size_t n)
 {
     *json = (struct log_json){.second = INT64_MIN};

@@ -21,6 +21,8 @@ struct log_json {
 /* Copies the attributes. 0 or -ENOMEM. */
 int log_json_init(struct log_json *json, const struct attribute *attributes, size_t n);
 void log_json_done(struct log_json *json);
+/* The value of `opensandbox.event`; NULL for a plain record. */
+const char *log_event_name(enum log_event event);
 /* Appends `record` as one line. */
 void log_json_line(struct log_json *json, struct log_record record, struct buf *out);
 
