@@ -6,7 +6,7 @@
 #include "telemetry/otlp_json.h"
 #include "telemetry/otlp_logs.h"
 
-#include "otlp.pb-c.h"
+#include "telemetry/otlp.pb-c.h"
 
 #include <stdio.h>
 #include <stdlib.h>

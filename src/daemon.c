@@ -348,14 +348,17 @@ static enum daemon_exit start_watch(struct daemon *daemon, struct why *why)
 /* Before anything sends or opens a port. */
 static enum daemon_exit prepare_network(struct daemon *daemon, struct why *why)
 {
-    struct url url;
     while (!daemon->mark)
         if (getrandom(&daemon->mark, sizeof(daemon->mark), 0) < 0)
             return failed(EXIT_UNAVAILABLE, why, -errno, "no random numbers");
-    if (daemon->config->webhook && !url_parse(daemon->config->webhook, &url))
-        daemon->own_ports[daemon->n_own_ports++] = url.port;
     if (otel_env_read(OTEL_HOSTINFO, &daemon->otel))
         return failed(EXIT_UNAVAILABLE, why, -ENOMEM, "cannot start");
+    const char *const endpoints[] = {daemon->config->webhook, daemon->otel->metrics.url, daemon->otel->logs.url};
+    for (size_t i = 0; i < 3; i++) {
+        struct url url;
+        if (endpoints[i] && !url_parse(endpoints[i], &url))
+            daemon->own_ports[daemon->n_own_ports++] = url.port;
+    }
     return EXIT_OK;
 }
 
@@ -376,7 +379,13 @@ static int make_attributes(struct daemon *daemon)
 static enum daemon_exit start_metrics(struct daemon *daemon, struct why *why)
 {
     struct meter_settings meter = {.metrics = &daemon->metrics, .logs = daemon->logs, .n_logs = 2, .proc = HOST_PROC};
-    struct resource_settings resource = {.version = EGRESS_VERSION, .sandbox_id = daemon->config->sandbox_id};
+    struct resource_settings resource = {.version = EGRESS_VERSION,
+                                         .sandbox_id = daemon->config->sandbox_id,
+                                         .service_name = daemon->otel->service_name,
+                                         .given = daemon->otel->resource.list,
+                                         .n_given = daemon->otel->resource.n};
+    daemon->metrics.dns_query_duration.exponential = daemon->otel->exponential_histograms;
+    daemon->metrics.api_requests.exponential = daemon->otel->exponential_histograms;
     daemon->logs[0] = daemon->log;
     daemon->logs[1] = daemon->api_log;
     int error = make_attributes(daemon);
@@ -407,6 +416,11 @@ static enum daemon_exit start_exporter(struct daemon *daemon, struct why *why)
                                                      .names = {.ctx = daemon, .look_up = post_lookup},
                                                      .webhook = config->webhook,
                                                      .sandbox_id = config->sandbox_id,
+                                                     .otel = daemon->otel,
+                                                     .resource = daemon->resource,
+                                                     .attributes = daemon->attributes,
+                                                     .n_attributes = daemon->n_attributes,
+                                                     .meter = daemon->meter,
                                                      .metrics = &daemon->metrics,
                                                      .flushed = post_flushed,
                                                      .flushed_ctx = daemon}};

@@ -66,6 +66,7 @@ static bool fill_block(struct exporter *e)
         if (!log)
             return false;
         size_t before = e->block.len;
+        network_record(e->network, &record);
         log_json_line(&e->json, record, &e->block);
         if (e->block.failed) {
             e->block.len = before;

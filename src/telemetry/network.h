@@ -6,6 +6,9 @@
 #include "base/log.h"
 #include "base/lookup.h"
 #include "base/metrics.h"
+#include "telemetry/collect.h"
+#include "telemetry/otel_env.h"
+#include "telemetry/resource.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,6 +20,12 @@ struct network_settings {
     struct lookup_hook names; /* resolves the names of endpoints */
     const char *webhook;      /* URL told of denied names, see webhook.h; NULL: none */
     const char *sandbox_id;   /* may be NULL */
+    /* What leaves by OTLP, see pipelines.h; no environment: nothing. */
+    const struct otel_env *otel;
+    const struct resource *resource;
+    const struct attribute *attributes;
+    size_t n_attributes;
+    struct meter *meter;
     struct metrics *metrics;
     /* Called once after network_flush(), when nothing goes over the network any more. */
     void (*flushed)(void *ctx);
@@ -35,6 +44,9 @@ void network_step(struct network *network);
 void network_wait(struct network *network, unsigned timeout_ms);
 /* As log_set_bell(), for what other threads put in. */
 void network_set_bell(struct network *network, int event_fd);
+
+/* A record that is written to the log's outputs. */
+void network_record(struct network *network, const struct log_record *record);
 
 /* A name (wire format) was denied now. The loop thread; does not block. */
 void network_denied(struct network *network, const uint8_t *name, size_t len);

@@ -7,18 +7,16 @@
 #ifndef TELEMETRY_OTEL_ENV_H
 #define TELEMETRY_OTEL_ENV_H
 
+#include "telemetry/log_json.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
 enum otlp_protocol { OTLP_HTTP_PROTOBUF, OTLP_HTTP_JSON, OTLP_GRPC };
 enum otel_temporality { OTEL_CUMULATIVE, OTEL_DELTA, OTEL_LOW_MEMORY };
 
-struct otel_pair {
-    char *key, *value;
-};
-
 struct otel_pairs {
-    struct otel_pair *list;
+    struct attribute *list;
     size_t n;
 };
 

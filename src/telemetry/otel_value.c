@@ -1,8 +1,8 @@
 #include "telemetry/otel_value.h"
 
 #include "base/cleanup.h"
-#include "base/ip.h"
 #include "base/text.h"
+#include "base/url.h"
 #include "base/utf8.h"
 
 #include <ctype.h>
@@ -52,8 +52,8 @@ static bool decode(char *text)
 void otel_pairs_done(struct otel_pairs *pairs)
 {
     for (size_t i = 0; i < pairs->n; i++) {
-        free(pairs->list[i].key);
-        free(pairs->list[i].value);
+        free((void *)(uintptr_t)pairs->list[i].key);
+        free((void *)(uintptr_t)pairs->list[i].value);
     }
     free(pairs->list);
     *pairs = (struct otel_pairs){0};
@@ -61,7 +61,7 @@ void otel_pairs_done(struct otel_pairs *pairs)
 
 struct pair_list {
     struct otel_pairs pairs;
-    bool (*fits)(const struct otel_pair *pair);
+    bool (*fits)(const struct attribute *pair);
     size_t bad;
 };
 
@@ -77,21 +77,21 @@ static int add_pair(void *ctx, const char *part)
     }
     _cleanup_free_ char *key = text_trimmed(part, (size_t)(equals - part));
     _cleanup_free_ char *value = text_trimmed(equals + 1, strlen(equals + 1));
-    struct otel_pair *longer = reallocarray(list->pairs.list, list->pairs.n + 1, sizeof(*longer));
+    struct attribute *longer = reallocarray(list->pairs.list, list->pairs.n + 1, sizeof(*longer));
     if (longer)
         list->pairs.list = longer;
     if (!key || !value || !longer)
         return -ENOMEM;
-    struct otel_pair pair = {key, value};
+    struct attribute pair = {key, value};
     if (!decode(key) || !decode(value) || !*key || (list->fits && !list->fits(&pair))) {
         list->bad++;
         return 0;
     }
-    longer[list->pairs.n++] = (struct otel_pair){take_pointer(key), take_pointer(value)};
+    longer[list->pairs.n++] = (struct attribute){take_pointer(key), take_pointer(value)};
     return 0;
 }
 
-int otel_pairs_parse(const char *text, bool whole, bool (*fits)(const struct otel_pair *pair), struct otel_pairs *ret,
+int otel_pairs_parse(const char *text, bool whole, bool (*fits)(const struct attribute *pair), struct otel_pairs *ret,
                      size_t *ret_bad)
 {
     struct pair_list list = {.fits = fits};
@@ -113,7 +113,7 @@ static bool is_token(const char *text)
     return true;
 }
 
-bool otel_header_fits(const struct otel_pair *pair)
+bool otel_header_fits(const struct attribute *pair)
 {
     /* What the exporter says of its requests, and what the connection is made of. */
     static const char *const ours[] = {"host", "content-type", "content-length",    "content-encoding", "connection",
@@ -130,53 +130,6 @@ bool otel_header_fits(const struct otel_pair *pair)
 }
 
 /* --- endpoints --- */
-
-static bool is_port(const char *text, size_t len)
-{
-    char digits[6];
-    unsigned port;
-    if (!len || len >= sizeof(digits))
-        return false;
-    memcpy(digits, text, len);
-    digits[len] = '\0';
-    return text_whole_number(digits, 1, 65535, &port);
-}
-
-static bool is_v6(const char *text, size_t len)
-{
-    char copy[IP_TEXT_MAX];
-    struct ip_addr addr;
-    if (len >= sizeof(copy))
-        return false;
-    memcpy(copy, text, len);
-    copy[len] = '\0';
-    return !ip_parse(copy, &addr) && addr.family == AF_INET6;
-}
-
-static bool is_host(const char *text, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)text[i]) && !strchr("-._", text[i]))
-            return false;
-    return len && len <= 254;
-}
-
-static bool is_authority(const char *text, size_t len)
-{
-    const char *end = text + len, *host_end;
-    if (len && *text == '[') {
-        host_end = memchr(text, ']', len);
-        if (!host_end || !is_v6(text + 1, (size_t)(host_end - text - 1)))
-            return false;
-        host_end++;
-    } else {
-        host_end = memchr(text, ':', len);
-        host_end = host_end ? host_end : end;
-        if (!is_host(text, (size_t)(host_end - text)))
-            return false;
-    }
-    return host_end == end || (*host_end == ':' && is_port(host_end + 1, (size_t)(end - host_end - 1)));
-}
 
 /* What follows the scheme; NULL when there is none, or another one. */
 static const char *after_scheme(const char *endpoint, const char **ret_scheme)
@@ -203,18 +156,20 @@ int otel_url(const char *endpoint, const char *path, const char *scheme, char **
     const char *own_path = rest + authority;
     size_t path_len = strcspn(own_path, "?#");
     const char *query = own_path + path_len;
-    if (!is_authority(rest, authority) || strchr(query, '#') || strlen(endpoint) > URL_MAX)
+    if (memchr(rest, '@', authority) || strchr(query, '#') || strlen(endpoint) > URL_MAX)
         return -EINVAL;
-    for (const char *c = own_path; *c; c++)
-        if (*c <= 0x20 || *c >= 0x7f)
-            return -EINVAL;
     if (path && path_len && own_path[path_len - 1] == '/')
         path_len--;
-    if (asprintf(ret, "%s://%.*s%.*s%s%s", scheme, (int)authority, rest, (int)path_len, own_path,
-                 path       ? path
-                 : path_len ? ""
-                            : "/",
-                 query) < 0)
+    if (!path)
+        path = path_len ? "" : "/";
+    char *made;
+    if (asprintf(&made, "%s://%.*s%.*s%s%s", scheme, (int)authority, rest, (int)path_len, own_path, path, query) < 0)
         return -ENOMEM;
+    struct url url;
+    if (url_parse(made, &url)) {
+        free(made);
+        return -EINVAL;
+    }
+    *ret = made;
     return 0;
 }

@@ -10,12 +10,12 @@
 /* `k=v,k2=v2` with percent-encoding in keys and values. Parts that are empty are passed over. A part that has no `=`,
  * no key, or broken encoding is bad: with `whole` nothing is returned then, else it is left out. `ret_bad` tells how
  * many. `fits` (or NULL) may refuse a decoded pair, too. 0 or -ENOMEM. */
-int otel_pairs_parse(const char *text, bool whole, bool (*fits)(const struct otel_pair *pair), struct otel_pairs *ret,
+int otel_pairs_parse(const char *text, bool whole, bool (*fits)(const struct attribute *pair), struct otel_pairs *ret,
                      size_t *ret_bad);
 void otel_pairs_done(struct otel_pairs *pairs);
 
 /* A header that a request may carry beside the exporter's own (RFC 9110 section 5). */
-bool otel_header_fits(const struct otel_pair *pair);
+bool otel_header_fits(const struct attribute *pair);
 
 /* Where requests go, made of an endpoint: http or https, a host or literal address (IPv6 in brackets), perhaps a port
  * and a path; no credentials, no fragment. `path` (with a slash in front, or NULL) is put behind the endpoint's own

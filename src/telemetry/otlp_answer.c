@@ -1,8 +1,8 @@
 #include "telemetry/otlp_answer.h"
 
 #include "base/text.h"
-#include "otlp.pb-c.h"
 #include "telemetry/base64.h"
+#include "telemetry/otlp.pb-c.h"
 
 #include <cjson/cJSON.h>
 #include <limits.h>

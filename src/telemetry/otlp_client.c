@@ -157,6 +157,11 @@ bool otlp_client_busy(const struct otlp_client *client)
     return client->busy;
 }
 
+size_t otlp_client_items(const struct otlp_client *client)
+{
+    return client->items;
+}
+
 void otlp_client_send(struct otlp_client *client, const void *request, size_t len, size_t items, uint64_t now_ns)
 {
     const struct otlp_settings *otlp = client->settings.otlp;
@@ -211,7 +216,7 @@ static int make_user_lines(struct otlp_client *client)
     if (!client->user_lines || !client->lines)
         return -ENOMEM;
     for (size_t i = 0; i < headers->n; i++) {
-        const struct otel_pair *pair = &headers->list[i];
+        const struct attribute *pair = &headers->list[i];
         bool empty = !*pair->value;
         if (asprintf(&client->user_lines[i], "%s%s%s", pair->key, empty ? ";" : ": ", pair->value) < 0)
             return -ENOMEM;

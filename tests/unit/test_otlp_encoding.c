@@ -6,7 +6,7 @@
 #include "telemetry/otlp_metrics.h"
 #include "telemetry/protobuf.h"
 
-#include "otlp.pb-c.h"
+#include "telemetry/otlp.pb-c.h"
 #include "tests/unit/random.h"
 #include "tests/unit/runner.h"
 
