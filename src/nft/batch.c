@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <libnftnl/common.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
 
 struct batch {
     struct buf bytes;
     uint32_t n_messages; /* in `bytes` */
     size_t last_at;      /* where the newest message in `bytes` starts */
     uint32_t set_id;
+    uint32_t n_rules;
     struct nlmsghdr *open;
     /* A message is built here, where the libraries may write without asking for room, and then copied. */
     _Alignas(struct nlmsghdr) char room[BATCH_MESSAGE_MAX];
@@ -43,12 +45,14 @@ void batch_begin(struct batch *batch)
     buf_clear(&batch->bytes);
     batch->n_messages = 0;
     batch->set_id = 0;
+    batch->n_rules = 0;
     batch->open = nftnl_batch_begin(batch->room, 0);
 }
 
 struct nlmsghdr *batch_message(struct batch *batch, uint16_t type, uint16_t flags)
 {
     close_message(batch);
+    batch->n_rules += type == NFT_MSG_NEWRULE;
     batch->open = nftnl_nlmsg_build_hdr(batch->room, type, NFPROTO_INET, flags, 0);
     return batch->open;
 }
@@ -61,6 +65,11 @@ void batch_fail(struct batch *batch)
 uint32_t batch_next_set_id(struct batch *batch)
 {
     return ++batch->set_id;
+}
+
+uint32_t batch_rules(const struct batch *batch)
+{
+    return batch->n_rules;
 }
 
 int batch_end(struct batch *batch)

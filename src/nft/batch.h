@@ -28,6 +28,8 @@ struct nlmsghdr *batch_message(struct batch *batch, uint16_t type, uint16_t flag
 void batch_fail(struct batch *batch);
 /* An identifier for a set that has no name yet, unique in this transaction. */
 uint32_t batch_next_set_id(struct batch *batch);
+/* How many rules the transaction adds so far. */
+uint32_t batch_rules(const struct batch *batch);
 /* Closes the transaction; the last message inside asks for an acknowledgement. 0 or -ENOMEM. */
 int batch_end(struct batch *batch);
 

@@ -151,7 +151,7 @@ int changes_make_room(struct changes *changes)
                 return -ENOSPC;
             if (changes_drop(changes, set, lease))
                 return -ENOMEM;
-            changes->n_evictions++;
+            changes->n_evictions += set == ALLOW_V4 || set == ALLOW_V6;
         }
     }
     return 0;

@@ -23,7 +23,7 @@ const char *timed_set_name(enum timed_set set);
 uint64_t timed_set_longest_ns(enum timed_set set);
 uint32_t changes_max(const struct changes *changes);
 struct leases *changes_leases(const struct changes *changes, enum timed_set set);
-/* Leases that made room for others so far. */
+/* Learned addresses that made room for others so far. */
 uint64_t changes_evicted(const struct changes *changes);
 /* How many leases the transaction is about. */
 size_t changes_count(const struct changes *changes);

@@ -55,11 +55,36 @@ int nft_open(const struct nft_settings *settings, struct nft **ret, struct why *
 }
 
 /* Closes the transaction, sends it and waits for the verdict. */
-static int commit(struct conn *conn, struct batch *batch, struct why *why)
+static int commit(struct nft *nft, struct batch *batch, struct why *why)
 {
     if (batch_end(batch))
         return why_set(why, -ENOMEM, "out of memory");
-    return conn_commit(conn, batch, why);
+    int error = conn_commit(nft->conn, batch, why);
+    metric_add(nft->settings->metrics, error ? METRIC_NFT_ERRORS : METRIC_NFT_UPDATES, 1);
+    return error;
+}
+
+static size_t n_ranges(const struct ip_ranges *ranges)
+{
+    return ranges->n_v4 + ranges->n_v6;
+}
+
+/* Rules, and elements of the sets that only settings and policies fill. */
+static void tell_rules(const struct nft *nft)
+{
+    const struct nft_settings *settings = nft->settings;
+    const struct nft_policy *policy = &nft->policy;
+    size_t n = nft->n_rules + settings->n_exempt + n_ranges(&settings->doh_blocklist) + n_ranges(&policy->always_deny) +
+               n_ranges(&policy->always_allow) + n_ranges(&policy->deny) + n_ranges(&policy->allow);
+    metric_set(settings->metrics, METRIC_NFT_RULES, settings->filter ? n : 0);
+}
+
+static void tell_addresses(const struct nft *nft)
+{
+    struct metrics *metrics = nft->settings->metrics;
+    metric_set(metrics, METRIC_ADDRESSES_V4, leases_count(changes_leases(nft->changes, ALLOW_V4)));
+    metric_set(metrics, METRIC_ADDRESSES_V6, leases_count(changes_leases(nft->changes, ALLOW_V6)));
+    metric_set(metrics, METRIC_ADDRESSES_EVICTED, changes_evicted(nft->changes));
 }
 
 static int install(struct nft *nft, const struct nft_policy *policy, struct why *why)
@@ -73,7 +98,10 @@ static int install(struct nft *nft, const struct nft_policy *policy, struct why 
         changes_encode_all(nft->changes, batch, clock_monotonic_ns());
     if (nft->settings->log_peers)
         peer_memory_carry(nft->conn, batch);
-    return commit(nft->conn, batch, why);
+    int error = commit(nft, batch, why);
+    if (!error)
+        nft->n_rules = batch_rules(batch);
+    return error;
 }
 
 int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why)
@@ -93,6 +121,8 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
     nft_policy_done(&nft->policy);
     nft->policy = copy;
     nft->damaged = false;
+    tell_rules(nft);
+    tell_addresses(nft);
     nft_remember_table(nft);
     return 0;
 }
@@ -120,12 +150,14 @@ int nft_restore(struct nft *nft, const struct nft_policy *policy,
 int nft_commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, struct why *why)
 {
     changes_encode(nft->changes, batch, now_ns);
-    int error = commit(nft->conn, batch, why);
-    if (error)
+    int error = commit(nft, batch, why);
+    if (error) {
         changes_roll_back(nft->changes);
-    else
-        changes_commit(nft->changes);
-    return error;
+        return error;
+    }
+    changes_commit(nft->changes);
+    tell_addresses(nft);
+    return 0;
 }
 
 int nft_apply(struct nft *nft, const struct nft_policy *policy,
@@ -162,6 +194,7 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
         nft_policy_done(&nft->policy);
     nft->is_settled = false;
     nft->policy = copy;
+    tell_rules(nft);
     if (default_changed)
         nft_remember_table(nft);
     return 0;
@@ -208,9 +241,4 @@ int nft_learn(struct nft *nft, const struct learned *learned, size_t n, uint64_t
     if (error == -ENFILE && nft_install(nft, &nft->policy, NULL) == 0)
         error = learn(nft, learned, n, now_ns);
     return error;
-}
-
-uint64_t nft_evicted(const struct nft *nft)
-{
-    return changes_evicted(nft->changes);
 }

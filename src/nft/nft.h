@@ -80,8 +80,6 @@ void nft_lookup(const struct nft *nft, const struct ip_addr *addr, struct lease_
  * second old. All or none: 0 or -errno; -ENOSPC when these alone are more than max_addresses. When they do not fit
  * beside those known, the ones that end first make room. In dns mode it does nothing. */
 int nft_learn(struct nft *nft, const struct learned *learned, size_t n, uint64_t now_ns);
-/* How many learned addresses made room for others. */
-uint64_t nft_evicted(const struct nft *nft);
 /* Seconds that an address learned now with this TTL is let through (TTL + 60, from 60 to 360). */
 uint32_t nft_lease_seconds(uint32_t ttl);
 /* Seconds that a client may hold it: the lease, less what it can lose because it is neither prolonged nor ended to the

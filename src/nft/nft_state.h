@@ -23,6 +23,7 @@ struct nft {
     bool is_settled;           /* `settled` is `policy`, and empty here */
     bool is_first;             /* nothing of ours filtered before, and nft_settle() was not called yet */
     unsigned dns_looks;        /* for DNS flows that may be older than the redirect: so many are still to come */
+    uint32_t n_rules;          /* of the table */
     bool no_zones;             /* the kernel has no conntrack zones */
     struct buf snapshot;       /* of the table as we made it; empty: not known */
     bool damaged;              /* the table may not be what we made it */

@@ -167,6 +167,72 @@ START_TEST(the_default_changes)
 }
 END_TEST
 
+static unsigned long number(const char *command)
+{
+    return strtoul(output("%s", command), NULL, 10);
+}
+
+#define N_RULES "nft -j list ruleset | grep -o '{\"rule\":' | wc -l"
+
+static bool nothing(void *ctx, const uint8_t *name, size_t len)
+{
+    return false;
+}
+
+START_TEST(what_is_counted)
+{
+    struct nft_policy policy = {.deny = ranges("10.0.0.0/8", "fc00::/7", NULL)},
+                      more = {.deny = ranges("10.0.0.0/8", "fc00::/7", NULL),
+                              .allow = ranges("192.0.2.1", "192.0.2.3", "2001:db8::1", NULL),
+                              .default_allow = true};
+    struct ip_addr exempt = ip("9.9.9.9");
+    struct nft_settings settings = plain;
+    settings.exempt = &exempt;
+    settings.n_exempt = 1;
+    settings.doh_blocklist = ranges("1.1.1.1", NULL);
+    struct nft *nft = installed(&settings, &policy);
+    unsigned long rules = number(N_RULES);
+    ck_assert_uint_gt(rules, 10);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_NFT_RULES), rules + 4);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_NFT_UPDATES), 1);
+    ck_assert_int_eq(nft_apply(nft, &more, everything, NULL, NULL), 0);
+    ck_assert_uint_eq(number(N_RULES), rules);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_NFT_RULES), rules + 7);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_NFT_UPDATES), 2);
+
+    ck_assert_int_eq(learn(nft, "198.51.100.7", A, 300), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.8", A, 300), 0);
+    ck_assert_int_eq(learn(nft, "2001:db8::7", A, 300), 0);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_ADDRESSES_V4), 2);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_ADDRESSES_V6), 1);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_NFT_UPDATES), 5);
+    ck_assert_int_eq(nft_apply(nft, &policy, nothing, NULL, NULL), 0);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_ADDRESSES_V4), 0);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_ADDRESSES_V6), 0);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_NFT_RULES), rules + 4);
+
+    ck_assert_int_eq(learn(nft, "198.51.100.9", A, 300), 0);
+    nft_free(nft);
+    ck_assert_int_eq(nft_open(&settings, &nft, NULL), 0);
+    ck_assert_int_eq(nft_restore(nft, &policy, everything, NULL, NULL), 0);
+    ck_assert_int_eq(nft_install(nft, &policy, NULL), 0);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_ADDRESSES_V4), 1);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_NFT_ERRORS), 0);
+    run("nft delete table inet opensandbox");
+    uint64_t updates = metric_get(&counts, METRIC_NFT_UPDATES);
+    ck_assert_int_eq(learn(nft, "198.51.100.7", A, 300), -ENOENT);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_NFT_ERRORS), 1);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_NFT_UPDATES), updates);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_ADDRESSES_V4), 1);
+    nft_free(nft);
+
+    settings.filter = false;
+    nft = installed(&settings, &policy);
+    ck_assert_uint_eq(metric_get(&counts, METRIC_NFT_RULES), 0);
+    nft_free(nft);
+}
+END_TEST
+
 START_TEST(without_the_capability)
 {
     pid_t child = fork();
@@ -210,6 +276,7 @@ Suite *test_suite(void)
     tcase_add_test(tests, ranges_at_the_ends_of_the_address_space);
     tcase_add_test(tests, large_policies_replace_one_another);
     tcase_add_test(tests, the_default_changes);
+    tcase_add_test(tests, what_is_counted);
     tcase_add_test(tests, without_the_capability);
     tcase_add_test(tests, too_many_upstreams);
     suite_add_tcase(suite, tests);
