@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.support import dnsclient, mounts, resolver as faults
+from tests.support import dnsclient, mounts, resolver as faults, ruleset
 from tests.support.sidecar import Sidecar, command
 from tests.support.tcpclient import connects, refusal_seconds
 from tests.support.waiting import PATIENCE, wait_until
@@ -253,11 +253,11 @@ def test_hangup_opens_log_files_again(world, start, tmp_path):
 def test_second_instance_changes_nothing(world, start, tmp_path, settings):
     sidecar = start(RULES=RULES, POLICY_FILE=str(tmp_path / "policy.json"))
     sidecar.request("POST", "/policy", RULES)
-    before = world.sandbox.table()
+    before = ruleset.at_rest(world.sandbox)
     second = Sidecar(world.sandbox, tmp_path, RULES={"defaultAction": "allow"}, **settings)
     assert second.wait_end() == PORT_TAKEN
     assert second.stderr.count("\n") == 1, second.stderr
-    assert world.sandbox.table() == before
+    assert ruleset.at_rest(world.sandbox) == before
     _works(world)
     assert sidecar.healthy()
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.support import dnsclient, mounts
+from tests.support import dnsclient, mounts, ruleset
 from tests.support.sidecar import UNDER
 from tests.support.tcpclient import connects, refusal_seconds
 
@@ -18,10 +18,6 @@ LARGE = {"egress": [{"action": "allow", "target": f"n{i}.test"} for i in range(2
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "policy.json"
-
-
-def _kernel(world):
-    return re.sub(r"expires \w+|packets \d+ bytes \d+", "", world.sandbox.table())
 
 
 def _holds(world, sidecar, path, content):
@@ -103,10 +99,10 @@ def test_read_only_folder(world, start, tmp_path):
         path = folder / "policy.json"
         sidecar = start(POLICY_FILE=str(path))
         assert sidecar.request("POST", "/policy", OLD).status == 200
-        kernel, content = _kernel(world), path.read_text()
+        kernel, content = ruleset.at_rest(world.sandbox), path.read_text()
         mounts.make_read_only(folder)
         for _ in _persist_fails(sidecar):
-            assert _kernel(world) == kernel
+            assert ruleset.at_rest(world.sandbox) == kernel
             _holds(world, sidecar, path, content)
 
 
@@ -115,7 +111,7 @@ def test_full_disk(world, start, tmp_path):
         path = folder / "policy.json"
         sidecar = start(POLICY_FILE=str(path))
         assert sidecar.request("POST", "/policy", OLD).status == 200
-        kernel, content = _kernel(world), path.read_text()
+        kernel, content = ruleset.at_rest(world.sandbox), path.read_text()
         filler = folder / "filler"
         with open(filler, "wb", buffering=0) as file:
             while True:
@@ -124,7 +120,7 @@ def test_full_disk(world, start, tmp_path):
                 except OSError:
                     break
         for _ in _persist_fails(sidecar, LARGE):
-            assert _kernel(world) == kernel
+            assert ruleset.at_rest(world.sandbox) == kernel
             _holds(world, sidecar, path, content)
         filler.unlink()
         assert sorted(entry.name for entry in folder.iterdir()) == ["policy.json"], "nothing half-written is left"
@@ -138,10 +134,10 @@ def test_folder_that_vanished(world, start, tmp_path):
     path = folder / "policy.json"
     sidecar = start(POLICY_FILE=str(path))
     assert sidecar.request("POST", "/policy", OLD).status == 200
-    kernel, content = _kernel(world), path.read_text()
+    kernel, content = ruleset.at_rest(world.sandbox), path.read_text()
     moved = folder.rename(tmp_path / "moved")
     for _ in _persist_fails(sidecar):
-        assert _kernel(world) == kernel
+        assert ruleset.at_rest(world.sandbox) == kernel
         _holds(world, sidecar, moved / "policy.json", content)
 
 

@@ -12,3 +12,9 @@ def seconds_left(namespace, address):
 def mark(namespace):
     """The mark of the sidecar's own packets."""
     return int(re.search(r"meta mark (0x\w+)", namespace.table())[1], 16)
+
+
+def at_rest(namespace):
+    """The table without what packets and time change in it: counters, seconds left, and the peers of the last minute."""
+    text = re.sub(r"expires \w+|packets \d+ bytes \d+", "", namespace.table())
+    return re.sub(r"(set peers_\w+ \{[^{}]*?)\s*elements = \{[^{}]*\}", r"\1", text)
