@@ -1,6 +1,6 @@
 /* The table in the kernel, as nft(8) lists it. Every test has a network namespace of its own. */
 #include "base/ip_ranges.h"
-#include "nft_fixture.h"
+#include "nft_plain.h"
 #include "runner.h"
 
 #include <errno.h>
@@ -10,23 +10,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define A "\1a\7example"
-
-static struct metrics counts;
-static const struct nft_settings plain = {
-    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
-static const struct nft_policy deny_all = {0};
-
-static void enter(void)
-{
-    close(netns_enter_new());
-}
-
-static bool everything(void *ctx, const uint8_t *name, size_t len)
-{
-    return true;
-}
 
 START_TEST(whole_table)
 {

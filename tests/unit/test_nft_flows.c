@@ -1,24 +1,15 @@
 /* Which open flows end when a policy that takes permission away has settled. */
+#include "nft_plain.h"
 #include "nft_world.h"
 #include "runner.h"
 
 #include <poll.h>
 #include <unistd.h>
 
-#define A "\1a\7example"
 #define LOST "198.51.100.7"
 #define KEPT "203.0.113.7"
 
-static struct metrics counts;
-static const struct nft_settings plain = {
-    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
 static const struct nft_policy open_to_all = {.default_allow = true};
-static const struct nft_policy deny_all = {0};
-
-static bool nothing(void *ctx, const uint8_t *name, size_t len)
-{
-    return false;
-}
 
 /* What the application sees on a socket that nobody sends to. */
 static int error_of(int fd)

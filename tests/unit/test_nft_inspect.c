@@ -1,25 +1,12 @@
 /* What is said about learned addresses, and that asking changes nothing. Every test has a network namespace of its own.
  */
 #include "base/loop.h"
-#include "nft_fixture.h"
+#include "nft_plain.h"
 #include "runner.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-#define A "\1a\7example"
-#define B "\1b\7example"
-
-static struct metrics counts;
-static const struct nft_settings plain = {
-    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
-static const struct nft_policy deny_all = {0};
-
-static void enter(void)
-{
-    close(netns_enter_new());
-}
 
 struct told {
     char denied; /* names that start so */

@@ -1,41 +1,19 @@
 /* Learned and revoked addresses in the kernel, as nft(8) lists them. Every test has a network namespace of its own. */
 #include "base/loop.h"
-#include "nft_fixture.h"
+#include "nft_plain.h"
 #include "runner.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-#define A "\1a\7example"
-#define B "\1b\7example"
 #define LIST_ALLOW "nft -s list set inet opensandbox dyn_allow_v4"
 #define LIST_REVOKED "nft -s list set inet opensandbox revoked_v4"
-
-static struct metrics counts;
-static const struct nft_settings plain = {
-    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
-static const struct nft_policy deny_all = {0};
-
-static void enter(void)
-{
-    close(netns_enter_new());
-}
 
 /* Names that start with the letter in `ctx` are denied. */
 static bool starts_otherwise(void *ctx, const uint8_t *name, size_t len)
 {
     return name[1] != *(const char *)ctx;
-}
-
-static bool nothing(void *ctx, const uint8_t *name, size_t len)
-{
-    return false;
-}
-
-static bool everything(void *ctx, const uint8_t *name, size_t len)
-{
-    return true;
 }
 
 START_TEST(lease_seconds)

@@ -1,4 +1,5 @@
 /* What the rules do to real packets. */
+#include "nft_plain.h"
 #include "nft_world.h"
 #include "runner.h"
 
@@ -7,18 +8,6 @@
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
-
-#define NAME "\1a\7example"
-
-static struct metrics counts;
-static const struct nft_settings plain = {
-    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
-static const struct nft_policy deny_all = {0};
-
-static bool never(void *ctx, const uint8_t *name, size_t len)
-{
-    return false;
-}
 
 START_TEST(default_deny)
 {
@@ -69,14 +58,14 @@ START_TEST(learned_addresses)
     struct service web = serve_outside(8080);
     struct nft *nft = installed(&plain, &deny_all);
     expect_refused("198.51.100.1", 8080, &web, 0);
-    ck_assert_int_eq(learn(nft, "198.51.100.1", NAME, 30), 0);
-    ck_assert_int_eq(learn(nft, "2001:db8:51::1", NAME, 30), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 30), 0);
+    ck_assert_int_eq(learn(nft, "2001:db8:51::1", A, 30), 0);
     expect_passes("198.51.100.1", 8080, &web, 0);
     expect_passes("2001:db8:51::1", 8080, &web, 0);
-    ck_assert_int_eq(nft_apply(nft, &deny_all, never, NULL, NULL), 0);
+    ck_assert_int_eq(nft_apply(nft, &deny_all, nothing, NULL, NULL), 0);
     expect_refused("198.51.100.1", 8080, &web, 0);
     expect_refused("2001:db8:51::1", 8080, &web, 0);
-    ck_assert_int_eq(learn(nft, "198.51.100.1", NAME, 30), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 30), 0);
     expect_passes("198.51.100.1", 8080, &web, 0);
     nft_free(nft);
 }
@@ -98,14 +87,14 @@ START_TEST(open_flows_end_with_permission)
     struct service web = serve_outside(8080);
     struct nft_policy policy = {.allow = ranges("203.0.113.1", NULL)};
     struct nft *nft = installed(&plain, &policy);
-    ck_assert_int_eq(learn(nft, "198.51.100.1", NAME, 30), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 30), 0);
     int learned = dial(SOCK_STREAM, "198.51.100.1", 8080, 0), by_address = dial(SOCK_STREAM, "203.0.113.1", 8080, 0);
     ck_assert_int_ge(learned, 0);
     ck_assert_int_ge(by_address, 0);
     ck_assert(readable(web.tcp));
 
     struct nft_policy denied = {.deny = ranges("203.0.113.1", NULL)};
-    ck_assert_int_eq(nft_apply(nft, &denied, never, NULL, NULL), 0);
+    ck_assert_int_eq(nft_apply(nft, &denied, nothing, NULL, NULL), 0);
     ck_assert_int_eq(error_of_flow(learned), ECONNRESET);
     ck_assert_int_eq(error_of_flow(by_address), ECONNRESET);
     nft_free(nft);

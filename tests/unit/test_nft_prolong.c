@@ -1,6 +1,7 @@
 /* Leases that connections prolong, in the kernel and in its mirror. */
 #include "base/loop.h"
 #include "nft/changes.h"
+#include "nft_plain.h"
 #include "nft_world.h"
 #include "runner.h"
 
@@ -12,22 +13,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define A "\1a\7example"
 #define LIST_V4 "nft list set inet opensandbox dyn_allow_v4"
 #define LIST_V6 "nft list set inet opensandbox dyn_allow_v6"
 #define LIST_REVOKED "nft -s list set inet opensandbox revoked_v4"
 #define V4 "198.51.100.7"
 #define V6 "2001:db8:51::7"
-
-static struct metrics counts;
-static const struct nft_settings plain = {
-    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
-static const struct nft_policy deny_all = {0};
-
-static bool nothing(void *ctx, const uint8_t *name, size_t len)
-{
-    return false;
-}
 
 /* What is left of the only element. */
 static void expect_left(const char *list, unsigned least, unsigned most)

@@ -1,11 +1,7 @@
 /* What the rules do to real DNS packets, and to those of resolvers nearby. */
+#include "nft_plain.h"
 #include "nft_world.h"
 #include "runner.h"
-
-static struct metrics counts;
-static const struct nft_settings plain = {
-    .filter = true, .dns_port = DNS_PORT, .mark = MARK, .metrics = &counts, .max_addresses = 1000};
-static const struct nft_policy deny_all = {0};
 
 START_TEST(dns_is_redirected)
 {
