@@ -13,7 +13,9 @@ import pytest
 from tests.support import dnsclient, resolver as faults
 from tests.support.metrics import OPENMETRICS, SCOPE_LABELS, Scrape, promtool
 from tests.support.sidecar import Client
+from tests.support.tcpclient import connects
 from tests.support.waiting import wait_until
+from tests.support.world import UPSTREAM_V4
 
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
 ODD = "198.51.100.53"
@@ -65,6 +67,11 @@ def queries(sidecar):
             if s.value}
 
 
+def expect_none_in_flight(sidecar):
+    """A query is over a moment after its answer has left."""
+    wait_until(lambda: Scrape(sidecar).value("egress_dns_inflight") == 0, what="no query under way")
+
+
 def raw(world, query, flags=None):
     """Sends a query whose header says something else, and waits for the answer."""
     wire = bytearray(query.to_wire())
@@ -91,7 +98,7 @@ def test_every_query_is_counted_once(world, start):
     scrape = Scrape(sidecar)
     assert scrape.value("egress_policy_denied_total") == 5
     assert scrape.value(f"{DURATION}_count") == 10, "what was forwarded, and nothing else"
-    assert scrape.value("egress_dns_inflight") == 0
+    expect_none_in_flight(sidecar)
 
 
 def test_failed_queries_are_counted_and_timed(world, start, resolver):
@@ -113,10 +120,10 @@ def test_duration_and_in_flight(world, start, resolver):
     wait_until(lambda: Scrape(sidecar).value("egress_dns_inflight") == 1, what="a query under way")
     asking.join()
     scrape = Scrape(sidecar)
-    assert scrape.value("egress_dns_inflight") == 0
     assert scrape.value(f"{DURATION}_bucket", le="0.25") == 0
     assert scrape.value(f"{DURATION}_bucket", le="+Inf") == 1
     assert 0.4 < scrape.value(f"{DURATION}_sum") < 6
+    expect_none_in_flight(sidecar)
 
 
 def test_policy_decides_anew_while_a_query_is_under_way(world, start, resolver):
@@ -128,8 +135,8 @@ def test_policy_decides_anew_while_a_query_is_under_way(world, start, resolver):
     assert sidecar.request("POST", "/policy", "").status == 200
     asking.join()
     assert queries(sidecar) == {("denied", "udp"): 1}
-    scrape = Scrape(sidecar)
-    assert scrape.value(f"{DURATION}_count") == 0 and scrape.value("egress_dns_inflight") == 0
+    assert Scrape(sidecar).value(f"{DURATION}_count") == 0
+    expect_none_in_flight(sidecar)
 
 
 def test_requests_are_counted_by_method_route_and_status(start):
@@ -160,6 +167,45 @@ def test_requests_are_counted_by_method_route_and_status(start):
     again = Scrape(sidecar)
     assert again.value("egress_api_request_count_total", http_route="/metrics", http_request_method="GET") == 1, \
         "a scrape shows those before it"
+
+
+def test_policies_and_enforcement(start, tmp_path):
+    sidecar = start(RULES=RULES)
+
+    def shown():
+        scrape = Scrape(sidecar)
+        return [scrape.value(f"egress_{name}") for name in ("policy_revision", "policy_reload_errors_total",
+                                                            "enforcement_active")]
+    assert shown() == [1, 0, 1]
+    assert sidecar.request("POST", "/policy", "{").status == 400
+    assert shown() == [1, 0, 1], "what was refused is no revision"
+    assert sidecar.request("POST", "/policy", "").status == 200
+    assert sidecar.request("PATCH", "/policy", RULES["egress"]).status == 200
+    assert shown() == [3, 0, 1]
+    rules = tmp_path / "rules"
+    rules.mkdir(exist_ok=True)
+    (rules / "deny.always").write_text("not a name\n")
+    wait_until(lambda: shown()[1] == 1, what="the broken file to be counted")
+    assert shown() == [3, 1, 1]
+
+
+def test_direct_connections(world, start):
+    rules = [*RULES["egress"], {"action": "allow", "target": "203.0.113.0/24"}]
+    sidecar = start(RULES={"egress": rules})
+    for _ in range(3):
+        assert connects(world.sandbox, "203.0.113.9")
+    for _ in range(2):
+        assert not connects(world.sandbox, "198.51.100.9")
+    wait_until(lambda: [Scrape(sidecar).value("egress_peer_connections_total", result=result)
+                        for result in ("allowed", "denied")] == [3, 2], what="both to be counted")
+
+
+def test_denials_that_the_search_list_made_are_counted(world, start):
+    """They are logged quietly, but are denials all the same."""
+    world.sandbox.resolv_conf(f"nameserver {UPSTREAM_V4}\nsearch svc.cluster.test\n")
+    sidecar = start(RULES=RULES)
+    dnsclient.ask(world.sandbox, "www.allowed.test.svc.cluster.test")
+    assert Scrape(sidecar).value("egress_policy_denied_total") == 1
 
 
 def test_no_token_is_needed_and_scrapes_are_logged_at_debug(start):
@@ -246,6 +292,14 @@ def test_attributes_that_cannot_be_told_apart(start):
     assert labels["a_b"] == "1;2" and labels["k"] == "new"
     assert not any(value == "mine" for value in labels.values())
     sidecar.wait_record(lambda r: r["level"] == "warn" and "result=mine" in r["msg"])
+
+
+def test_resource_of_the_environment(start):
+    sidecar = start(RULES=RULES, SANDBOX_ID="sbx", OTEL_SERVICE_NAME="mine",
+                    OTEL_RESOURCE_ATTRIBUTES="deployment.name=pr%C3%B6d%2Ceu,sandbox_id=other,service.name=no")
+    (target,) = Scrape(sidecar, OPENMETRICS).all("target_info")
+    labels = [target.labels[name] for name in ("service_name", "deployment_name", "sandbox_id")]
+    assert labels == ["mine", "pröd,eu", "sbx"]
 
 
 def test_process_and_host(world, start):
