@@ -1,5 +1,6 @@
 #include "telemetry/webhook.h"
 
+#include "base/domain_name.h"
 #include "telemetry/log_text.h"
 #include "version.h"
 
@@ -18,12 +19,11 @@
 #define ANSWER_MAX (64 * 1024)
 #define TELL_INTERVAL_NS (60 * NS_PER_S) /* failures: one line for all of that time */
 #define TELL_DROPPED_INTERVAL_NS NS_PER_S
-#define NAME_MAX_OCTETS 255
 
 struct denial {
     int64_t time_s; /* since the epoch */
     uint8_t len;
-    uint8_t name[NAME_MAX_OCTETS];
+    uint8_t name[DOMAIN_NAME_MAX];
 };
 
 /* One that is being told. */

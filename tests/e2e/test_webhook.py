@@ -16,6 +16,7 @@ import dns.rdatatype
 import pytest
 
 from tests.support import dnsclient, resolver as faults, tcpclient
+from tests.support.metrics import Scrape
 from tests.support.receiver import Receiver
 from tests.support.sidecar import command
 from tests.support.waiting import PATIENCE, wait_until
@@ -56,6 +57,11 @@ def untold(sidecar, timeout=15.0):
     return sidecar.wait_record(lambda record: record["msg"] == "webhook not told", timeout)
 
 
+def counted(sidecar, what):
+    """The value of a counter of the webhook."""
+    return Scrape(sidecar).value(f"egress_webhook_{what}_total")
+
+
 # --- what is told ---
 
 @pytest.mark.parametrize("mode", ["dns", "dns+nft"])
@@ -75,6 +81,7 @@ def test_denied_names_are_told(world, start, receiver, mode):
     assert re.fullmatch(r"opensandbox-egress/[\w.]+", post.headers["User-Agent"])
     sidecar.wait_event("denied", target_host="www.other.test")
     assert len(sidecar.events("denied")) == len(hook.posts) == 1
+    wait_until(lambda: counted(sidecar, "sent") == 1, what="the counter")
 
 
 def test_sandbox_id_is_empty_when_there_is_none(world, start, receiver):
@@ -256,6 +263,8 @@ def test_only_what_may_pass_is_tried_again(world, start, receiver):
         hook.wait_told(name)
     for name in again:
         hook.wait_told(name, times=1 + len(RETRY_GAPS), timeout=15)
+    wait_until(lambda: counted(sidecar, "failed") == 6, what="the counter of failures")
+    assert counted(sidecar, "sent") == 1 and counted(sidecar, "dropped") == 0
     sidecar.signal(signal.SIGTERM)
     sidecar.wait_end()
     assert collections.Counter(hook.hostnames()) == {name: 4 if name in again else 1 for name in answers}
@@ -411,6 +420,7 @@ def test_flood_of_denials_with_a_slow_receiver(world, start, receiver):
     wait_until(lambda: len(set(hook.hostnames())) == 8 + 256, what="what was under way and what was queued")
     denied = len(sidecar.events("denied"))
     assert dropped["dropped"] == denied - 8 - 256
+    assert counted(sidecar, "dropped") == dropped["dropped"]
 
 
 def test_nothing_to_do_costs_nothing(world, start, receiver):
