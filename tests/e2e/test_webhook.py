@@ -105,6 +105,7 @@ def test_denials_that_are_not_told(world, start, receiver):
     hook.wait_told("www.other.test")
     sidecar.wait_event("denied", target_host="www.other.test")
     assert len(sidecar.events("denied")) == 3
+    assert Scrape(sidecar).value("egress_policy_denied_total") == 2, "the guard's is no denial of a name"
     assert hook.hostnames() == ["www.other.test"]
 
 
