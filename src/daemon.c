@@ -58,6 +58,7 @@ struct daemon {
     struct enforcer enforcer;
     struct watch *watch; /* on the always files */
     struct api *api;
+    struct policy_change *change; /* the API's newest */
     struct loop_source signals;
     /* Read by /healthz: what is not as it should be, if anything. */
     _Atomic(const char *) trouble;
@@ -81,18 +82,34 @@ static void tell_health(struct daemon *daemon)
     metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE, !daemon->table_lost);
 }
 
+static void change_settled(void *ctx, int error, const struct why *why)
+{
+    struct daemon *daemon = ctx;
+    struct policy_change *change = daemon->change;
+    enforcer_settled(&daemon->enforcer, error, why); /* the policy is in force all the same */
+    change->answered(change);
+}
+
+static void change_previewed(void *ctx, int error, const struct why *why)
+{
+    struct daemon *daemon = ctx;
+    struct policy_change *change = daemon->change;
+    change->error = error;
+    change->why = *why;
+    change->answered(change);
+}
+
 static void deliver_change(struct mail *mail, void *ctx)
 {
     struct policy_change *change = (struct policy_change *)mail; /* its first member */
     struct daemon *daemon = ctx;
+    daemon->change = change;
     if (change->dry_run) {
-        change->error = enforcer_preview(&daemon->enforcer, change->next, &change->revoked, &change->n_revoked);
-        change->answered(change);
+        enforcer_preview(&daemon->enforcer, change->next, &change->forecast, change_previewed, daemon);
         return;
     }
     if (change->settled) {
-        enforcer_settle(&daemon->enforcer);
-        change->answered(change);
+        enforcer_settle(&daemon->enforcer, change_settled, daemon);
         return;
     }
     change->error = enforcer_change(&daemon->enforcer, change->next, &change->why);
@@ -478,6 +495,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .n_own_ports = daemon->n_own_ports,
         .max_addresses = config->max_addresses,
         .metrics = &daemon->metrics,
+        .mailbox = daemon->mailbox,
     };
     if (config->filter)
         start_peers(daemon);

@@ -45,16 +45,21 @@ int enforcer_install(struct enforcer *enforcer, struct why *why)
     if (!error)
         error = nft_install(enforcer->nft, &rules, why);
     if (!error)
-        enforcer_settle(enforcer);
+        enforcer_settle(enforcer, enforcer_settled, enforcer);
     return error;
 }
 
-void enforcer_settle(struct enforcer *enforcer)
+void enforcer_settled(void *ctx, int error, const struct why *why)
 {
-    struct why why;
+    struct enforcer *enforcer = ctx;
+    if (error)
+        log_printf(enforcer->log, LOG_ERROR, "open flows that lost permission could not be ended: %s", why->text);
+}
+
+void enforcer_settle(struct enforcer *enforcer, nft_settled *done, void *ctx)
+{
     metric_add(enforcer->metrics, METRIC_POLICY_REVISION, 1);
-    if (nft_settle(enforcer->nft, &why))
-        log_printf(enforcer->log, LOG_ERROR, "open flows that lost permission could not be ended: %s", why.text);
+    nft_settle(enforcer->nft, done, ctx);
 }
 
 /* Kernel and proxy get the new layers together. On failure both hold the old ones. */
@@ -78,37 +83,70 @@ int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *
     return 0;
 }
 
-struct preview {
-    struct policy_layers layers;
-    struct buf *json;
-    size_t n;
-};
-
 static bool allowed_in_preview(void *ctx, const uint8_t *name, size_t len)
 {
-    const struct preview *preview = ctx;
-    return policy_decide(&preview->layers, name, len).action == ACTION_ALLOW;
+    const struct enforcer *enforcer = ctx;
+    return policy_decide(&enforcer->preview.layers, name, len).action == ACTION_ALLOW;
+}
+
+/* Where the next element goes; NULL when there are enough. */
+static struct buf *next_element(struct buf *list, size_t *n)
+{
+    if ((*n)++ >= ENFORCER_PREVIEW_MAX)
+        return NULL;
+    if (*n > 1)
+        buf_putc(list, ',');
+    return list;
 }
 
 static void put_revoked(void *ctx, const struct lease_info *lease)
 {
-    struct preview *preview = ctx;
-    if (preview->n++ >= ENFORCER_PREVIEW_MAX)
-        return;
-    if (preview->n > 1)
-        buf_putc(preview->json, ',');
-    lease_info_to_json(lease, preview->json);
+    struct forecast *forecast = ((struct enforcer *)ctx)->preview.forecast;
+    struct buf *list = next_element(&forecast->revoked, &forecast->n_revoked);
+    if (list)
+        lease_info_to_json(lease, list);
 }
 
-int enforcer_preview(struct enforcer *enforcer, struct policy *next, struct buf *ret_revoked, size_t *ret_n)
+static void put_flow(void *ctx, uint8_t protocol, const struct sock_addr *peer)
 {
-    struct preview preview = {.layers = layers_of(next, &enforcer->always), .json = ret_revoked};
-    struct nft_policy rules = for_kernel(&preview.layers);
-    buf_putc(ret_revoked, '[');
-    nft_preview(enforcer->nft, &rules, allowed_in_preview, put_revoked, &preview);
-    buf_putc(ret_revoked, ']');
-    *ret_n = preview.n;
-    return ret_revoked->failed ? -ENOMEM : 0;
+    struct forecast *forecast = ((struct enforcer *)ctx)->preview.forecast;
+    struct buf *list = next_element(&forecast->flows, &forecast->n_flows);
+    if (list)
+        flow_to_json(protocol, peer, list);
+}
+
+static void preview_done(void *ctx, int error, const struct why *why)
+{
+    struct enforcer *enforcer = ctx;
+    struct preview preview = enforcer->preview;
+    struct why reason = {"out of memory"};
+    struct forecast *forecast = preview.forecast;
+    buf_putc(&forecast->revoked, ']');
+    buf_putc(&forecast->flows, ']');
+    policy_layers_unref(&enforcer->preview.layers);
+    enforcer->preview = (struct preview){0};
+    if (error)
+        why_set(&reason, error, "cannot list open flows: %s", why->text);
+    else if (forecast->revoked.failed || forecast->flows.failed)
+        error = -ENOMEM;
+    preview.done(preview.ctx, error, &reason);
+}
+
+void enforcer_preview(struct enforcer *enforcer, struct policy *next, struct forecast *ret,
+                      void (*done)(void *ctx, int error, const struct why *why), void *ctx)
+{
+    struct policy_layers layers = layers_of(next, &enforcer->always);
+    enforcer->preview =
+        (struct preview){.layers = policy_layers_ref(&layers), .forecast = ret, .done = done, .ctx = ctx};
+    struct nft_preview what = {.policy = for_kernel(&layers),
+                               .still_allowed = allowed_in_preview,
+                               .report_flow = put_flow,
+                               .done = preview_done,
+                               .ctx = enforcer};
+    buf_putc(&ret->revoked, '[');
+    buf_putc(&ret->flows, '[');
+    nft_preview(enforcer->nft, &what.policy, allowed_in_preview, put_revoked, enforcer);
+    nft_preview_flows(enforcer->nft, &what);
 }
 
 bool enforcer_keep(struct enforcer *enforcer, struct why *why)
@@ -207,7 +245,7 @@ bool enforcer_reload_always(struct enforcer *enforcer, bool again)
         reload_failed(enforcer, again, &why);
         return false;
     }
-    enforcer_settle(enforcer);
+    enforcer_settle(enforcer, enforcer_settled, enforcer);
     dns_proxy_set_log_skip(enforcer->proxy, always.log_skip);
     always_done(&enforcer->always);
     enforcer->always = always;
@@ -217,6 +255,7 @@ bool enforcer_reload_always(struct enforcer *enforcer, bool again)
 
 void enforcer_done(struct enforcer *enforcer)
 {
+    policy_layers_unref(&enforcer->preview.layers);
     policy_unref(enforcer->policy);
     always_done(&enforcer->always);
 }

@@ -11,6 +11,14 @@
 
 #define ENFORCER_PREVIEW_MAX 1000
 
+/* A dry run under way. */
+struct preview {
+    struct policy_layers layers; /* references */
+    struct forecast *forecast;
+    void (*done)(void *ctx, int error, const struct why *why);
+    void *ctx;
+};
+
 /* Filled by the daemon; all but `policy` and `always` are borrowed. */
 struct enforcer {
     const struct config *config;
@@ -20,6 +28,7 @@ struct enforcer {
     struct dns_proxy *proxy;
     struct policy *policy; /* a reference */
     struct always always;
+    struct preview preview;
 };
 
 struct policy_layers enforcer_layers(const struct enforcer *enforcer);
@@ -27,11 +36,15 @@ struct policy_layers enforcer_layers(const struct enforcer *enforcer);
 int enforcer_install(struct enforcer *enforcer, struct why *why);
 /* Enforces `next` (a reference is taken) in one turn of the loop. On failure the old policy is in force everywhere. */
 int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *why);
-/* What enforcing `next` would take away: `ret_revoked` gets a JSON array of learned addresses (base/learned.h), at most
- * the first ENFORCER_PREVIEW_MAX of all `*ret_n`. Changes nothing. 0 or -ENOMEM. */
-int enforcer_preview(struct enforcer *enforcer, struct policy *next, struct buf *ret_revoked, size_t *ret_n);
-/* The policy that was applied last stays: counts it, and ends the open flows that lost permission. Logs when it cannot. */
-void enforcer_settle(struct enforcer *enforcer);
+/* What enforcing `next` would take away goes into `ret`, of addresses and flows the first ENFORCER_PREVIEW_MAX each. Then
+ * `done` is called, soon, with 0 or -errno. Changes nothing. One at a time. */
+void enforcer_preview(struct enforcer *enforcer, struct policy *next, struct forecast *ret,
+                      void (*done)(void *ctx, int error, const struct why *why), void *ctx);
+/* The policy that was applied last stays: counts it, and ends the open flows that lost permission. `done` is called then;
+ * it hands its verdict to enforcer_settled(). */
+void enforcer_settle(struct enforcer *enforcer, nft_settled *done, void *ctx);
+/* Logs when they could not be ended. `enforcer` is a struct enforcer. */
+void enforcer_settled(void *enforcer, int error, const struct why *why);
 /* Rereads the always files; a bad new version leaves the last good rules in force. Logs and counts what came of it,
  * unless `again`: the same version failed before. True when this version need not be read again: its rules are in force,
  * or their text is at fault. Blocks on the disk. */

@@ -21,11 +21,10 @@ struct policy_change {
     struct policy *next; /* the sender keeps its reference until answered; the loop takes its own */
     bool settled;        /* `next` is in force and its file in place: end the flows that lost permission */
     bool back;           /* `next` is the policy before: the file of the new one could not be put in place */
-    bool dry_run;        /* change nothing; fill `revoked` */
+    bool dry_run;        /* change nothing; fill `forecast` */
     int error;           /* the verdict: 0, or -errno with `why`, and then the old policy is still in force */
     struct why why;
-    struct buf revoked; /* dry run: learned addresses, as a JSON array (base/learned.h); the API's to release */
-    size_t n_revoked;   /* in all, when these are not all */
+    struct forecast forecast; /* dry run: what would be taken away; the API's to release */
     void (*answered)(struct policy_change *change); /* for the loop to call; the change is the API's again then */
 };
 

@@ -95,7 +95,7 @@ static void release(struct change *change)
     policy_unref(change->next);
     file_replacement_abort(change->file);
     buf_done(&change->rules);
-    buf_done(&change->letter.revoked);
+    forecast_done(&change->letter.forecast);
     change->api->changes.busy = false;
     server_resume(request);
 }

@@ -30,9 +30,11 @@ void dry_run_answer(struct change *change)
     struct request *request = change->request;
     _cleanup_(policy_diff_done) struct policy_diff diff = {0};
     if (change->letter.error || policy_diff(api->current.policy, change->next, &diff)) {
-        change_refuse(api, request, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory");
+        const char *reason = change->letter.error ? change->letter.why.text : "out of memory";
+        change_refuse(api, request, MHD_HTTP_INTERNAL_SERVER_ERROR, reason);
         return;
     }
+    const struct forecast *forecast = &change->letter.forecast;
     struct buf body = {0};
     buf_printf(&body, "{\"status\":\"ok\",\"dryRun\":true,\"mode\":\"%s\",\"enforcementMode\":\"%s\"",
                policy_mode(change->next), api->settings.enforcement_mode);
@@ -40,7 +42,9 @@ void dry_run_answer(struct change *change)
     put_rules(&body, "added", diff.added);
     put_rules(&body, "removed", diff.removed);
     buf_printf(&body, ",\"reordered\":%s,\"revoked\":", diff.reordered ? "true" : "false");
-    buf_append(&body, change->letter.revoked.data, change->letter.revoked.len);
-    buf_printf(&body, ",\"revokedTotal\":%zu}\n", change->letter.n_revoked);
+    buf_append(&body, forecast->revoked.data, forecast->revoked.len);
+    buf_printf(&body, ",\"revokedTotal\":%zu,\"flows\":", forecast->n_revoked);
+    buf_append(&body, forecast->flows.data, forecast->flows.len);
+    buf_printf(&body, ",\"flowsTotal\":%zu}\n", forecast->n_flows);
     request_answer(request, MHD_HTTP_OK, "application/json", &body);
 }

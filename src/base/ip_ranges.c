@@ -71,3 +71,22 @@ bool ip_ranges_contain(const struct ip_ranges *ranges, const struct ip_addr *add
     size_t n = addr->family == AF_INET ? ranges->n_v4 : ranges->n_v6;
     return low < n && ip_compare(&of_family[low].first, addr) <= 0;
 }
+
+/* Merged ranges are never adjacent, so one that is covered lies in one. */
+static bool within(const struct ip_range *inner, size_t n_inner, const struct ip_range *outer, size_t n_outer)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < n_inner; i++) {
+        while (at < n_outer && ip_compare(&outer[at].last, &inner[i].last) < 0)
+            at++;
+        if (at == n_outer || ip_compare(&outer[at].first, &inner[i].first) > 0)
+            return false;
+    }
+    return true;
+}
+
+bool ip_ranges_within(const struct ip_ranges *inner, const struct ip_ranges *outer)
+{
+    return within(inner->v4, inner->n_v4, outer->v4, outer->n_v4) &&
+           within(inner->v6, inner->n_v6, outer->v6, outer->n_v6);
+}

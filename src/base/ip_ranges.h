@@ -10,4 +10,7 @@ void ip_ranges_done(struct ip_ranges *ranges);
 /* Binary search. */
 bool ip_ranges_contain(const struct ip_ranges *ranges, const struct ip_addr *addr);
 
+/* Whether every address of `inner` is in `outer`. */
+bool ip_ranges_within(const struct ip_ranges *inner, const struct ip_ranges *outer);
+
 #endif

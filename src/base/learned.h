@@ -29,6 +29,17 @@ struct lease_info {
     char names[LEASE_NAMES_MAX]; /* that led to it, as text with commas between them */
 };
 
+/* What a change of policy would take away, as JSON arrays of which the buffers may hold the first elements only. */
+struct forecast {
+    struct buf revoked; /* learned addresses, as lease_info_to_json() writes them */
+    struct buf flows;   /* open ones, as flow_to_json() does */
+    size_t n_revoked, n_flows; /* in all */
+};
+
+void forecast_done(struct forecast *forecast);
+/* `{"protocol":"tcp" or "udp","peer":…,"port":…}` */
+void flow_to_json(uint8_t protocol, const struct sock_addr *peer, struct buf *ret);
+
 /* `{"address":…,"state":"learned" or "revoked","seconds":…,"names":[…]}` */
 void lease_info_to_json(const struct lease_info *lease, struct buf *ret);
 

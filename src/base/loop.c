@@ -180,6 +180,7 @@ int loop_run(struct loop *loop)
         if (loop->turn_end)
             loop->turn_end(loop->turn_end_ctx);
     }
+    loop->stopped = false;
     return 0;
 }
 

@@ -39,7 +39,7 @@ void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
 void loop_on_turn_end(struct loop *loop, void (*hook)(void *ctx), void *ctx);
 /* CLOCK_MONOTONIC, read once per turn. */
 uint64_t loop_now(const struct loop *loop);
-/* Runs turns until loop_stop(). 0 or -errno (epoll itself failed). */
+/* Runs turns until loop_stop(), and may be called again then. 0 or -errno (epoll itself failed). */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 

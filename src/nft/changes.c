@@ -142,6 +142,15 @@ int changes_drop(struct changes *changes, enum timed_set set, struct lease *leas
     return 0;
 }
 
+bool changes_revoke(const struct changes *changes)
+{
+    size_t i = 0;
+    while (i < changes->n && (changes->items[i].kind == DROP || changes->items[i].set == ALLOW_V4 ||
+                              changes->items[i].set == ALLOW_V6))
+        i++;
+    return i < changes->n;
+}
+
 int changes_make_room(struct changes *changes)
 {
     for (enum timed_set set = 0; set < N_TIMED_SETS; set++) {

@@ -28,6 +28,9 @@ uint64_t changes_evicted(const struct changes *changes);
 /* How many leases the transaction is about. */
 size_t changes_count(const struct changes *changes);
 
+/* Whether it revokes any. */
+bool changes_revoke(const struct changes *changes);
+
 /* Puts an address into a set: `*ret` is its new lease, without names. It must have none. 0 or -ENOMEM. */
 int changes_add(struct changes *changes, enum timed_set set, const struct ip_addr *addr, uint64_t expires_ns,
                 struct lease **ret);

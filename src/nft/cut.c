@@ -46,14 +46,18 @@ static bool is_resolver(const struct nft_settings *settings, const struct sock_a
     return false;
 }
 
-bool cut_wants(void *ctx, const struct flow *flow)
+bool cut_spares(const struct nft_settings *settings, const struct flow *flow)
 {
-    const struct cut *cut = ctx;
+    return is_resolver(settings, &flow->peer) ||
+           /* From before the redirect, which takes its next question. */
+           (flow->protocol == IPPROTO_UDP && sock_addr_port(&flow->peer) == PORT_DNS);
+}
+
+bool cut_wants(const struct cut *cut, const struct flow *flow)
+{
     struct ip_addr addr = sock_addr_ip(&flow->peer);
-    if (is_resolver(cut->settings, &flow->peer))
+    if (cut_spares(cut->settings, flow))
         return false;
-    if (flow->protocol == IPPROTO_UDP && sock_addr_port(&flow->peer) == PORT_DNS)
-        return false; /* from before the redirect, which takes its next question */
     return is_refused(cut, &addr) || (!is_allowed(cut, &addr) && was_allowed(cut, &addr));
 }
 

@@ -13,10 +13,11 @@ struct cut {
     uint64_t now_ns;
 };
 
-/* For flows_find(), `ctx` is a struct cut: whether this flow is to be ended. Those to an address that is denied or
- * revoked are, and those that were allowed by their address and are no longer. Flows that outlive a lease are
- * not, nor are the sidecar's own. */
-bool cut_wants(void *ctx, const struct flow *flow);
+/* Whether a policy is no reason to end this flow: it is the sidecar's own, or as good. */
+bool cut_spares(const struct nft_settings *settings, const struct flow *flow);
+/* Whether this flow is to be ended. Those to an address that is denied or revoked are, and those that were allowed by
+ * their address and are no longer. Flows that outlive a lease are not, nor are the sidecar's own. */
+bool cut_wants(const struct cut *cut, const struct flow *flow);
 /* Revokes an address, with the next transaction, that no rule before "established" refuses yet. 0 or -ENOMEM. */
 int cut_refuse(struct cut *cut, const struct ip_addr *peer);
 

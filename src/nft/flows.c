@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/netfilter/nf_conntrack_tcp.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <string.h>
@@ -13,10 +14,10 @@
 #define PORT_DNS 53
 
 struct finder {
-    bool (*takes)(const struct finder *finder, const struct flow *flow);
-    bool (*wanted)(void *ctx, const struct flow *flow);
+    bool (*meant)(const struct finder *finder, const struct flow *flow);
+    int (*take)(void *ctx, struct buf *flows);
     void *ctx;
-    struct buf *flows;
+    struct buf flows; /* not handed over yet */
     const struct ifaddrs *own;
 };
 
@@ -67,25 +68,44 @@ static bool read_tuple(const struct nlattr *tuple, uint8_t *protocol, struct soc
            read_address(ip[CTA_IP_V4_DST], ip[CTA_IP_V6_DST], proto[CTA_PROTO_DST_PORT], destination);
 }
 
-/* The sandbox opened it, and its peer is wanted. */
-static bool takes_outgoing(const struct finder *finder, const struct flow *flow)
+/* The sandbox opened it. */
+static bool is_outgoing(const struct finder *finder, const struct flow *flow)
 {
-    return own_has(finder->own, &flow->local) && !own_has(finder->own, &flow->peer) &&
-           finder->wanted(finder->ctx, flow);
+    return own_has(finder->own, &flow->local) && !own_has(finder->own, &flow->peer);
 }
 
 /* A question to a resolver that was not redirected; or an answer whose question was never seen, so that it made the
  * entry, in which the next question would be a reply to a connection from outside. */
-static bool takes_dns(const struct finder *finder, const struct flow *flow)
+static bool is_unseen_dns(const struct finder *finder, const struct flow *flow)
 {
     if (!own_has(finder->own, &flow->local))
         return sock_addr_port(&flow->local) == PORT_DNS;
     return sock_addr_port(&flow->remote) == PORT_DNS && sock_addr_port(&flow->peer) == PORT_DNS;
 }
 
+/* TCP connections stay in the list for minutes after their end. */
+static bool is_over(const struct nlattr *protoinfo)
+{
+    const struct nlattr *protocols[CTA_PROTOINFO_MAX + 1] = {0}, *tcp[CTA_PROTOINFO_TCP_MAX + 1] = {0};
+    if (protoinfo)
+        index_nest(protoinfo, protocols, CTA_PROTOINFO_MAX);
+    if (protocols[CTA_PROTOINFO_TCP])
+        index_nest(protocols[CTA_PROTOINFO_TCP], tcp, CTA_PROTOINFO_TCP_MAX);
+    const struct nlattr *state = tcp[CTA_PROTOINFO_TCP_STATE];
+    return state && mnl_attr_get_payload_len(state) == 1 && mnl_attr_get_u8(state) >= TCP_CONNTRACK_LAST_ACK &&
+           mnl_attr_get_u8(state) <= TCP_CONNTRACK_CLOSE;
+}
+
+static int hand_over(struct finder *finder)
+{
+    int error = finder->flows.len ? finder->take(finder->ctx, &finder->flows) : 0;
+    buf_clear(&finder->flows);
+    return error;
+}
+
 static int take_entry(void *ctx, const struct nlmsghdr *answer)
 {
-    const struct finder *finder = ctx;
+    struct finder *finder = ctx;
     const struct nlattr *parts[CTA_MAX + 1] = {0}, *attr;
     mnl_attr_for_each(attr, answer, sizeof(struct nfgenmsg))
     {
@@ -97,15 +117,18 @@ static int take_entry(void *ctx, const struct nlmsghdr *answer)
     uint8_t protocol;
     if (parts[CTA_ZONE] || !parts[CTA_ID] || mnl_attr_get_payload_len(parts[CTA_ID]) != 4 ||
         !read_tuple(parts[CTA_TUPLE_ORIG], &flow.protocol, &flow.local, &flow.remote) ||
-        !read_tuple(parts[CTA_TUPLE_REPLY], &protocol, &flow.peer, &back) || !finder->takes(finder, &flow))
+        !read_tuple(parts[CTA_TUPLE_REPLY], &protocol, &flow.peer, &back) || !finder->meant(finder, &flow))
         return 0;
+    flow.over = is_over(parts[CTA_PROTOINFO]);
     flow.id = mnl_attr_get_u32(parts[CTA_ID]);
     flow.tuple_len = mnl_attr_get_payload_len(parts[CTA_TUPLE_ORIG]);
     if (flow.tuple_len > sizeof(flow.tuple))
         return 0;
     memcpy(flow.tuple, mnl_attr_get_payload(parts[CTA_TUPLE_ORIG]), flow.tuple_len);
-    buf_append(finder->flows, &flow, sizeof(flow));
-    return finder->flows->failed ? -ENOMEM : 0;
+    buf_append(&finder->flows, &flow, sizeof(flow));
+    if (finder->flows.failed)
+        return -ENOMEM;
+    return finder->flows.len < FLOWS_AT_ONCE * sizeof(flow) ? 0 : hand_over(finder);
 }
 
 static struct nlmsghdr *question(void *room, uint16_t type, uint16_t flags, uint8_t family)
@@ -118,7 +141,7 @@ static struct nlmsghdr *question(void *room, uint16_t type, uint16_t flags, uint
     return nlh;
 }
 
-static int find(struct conn *conn, struct finder *finder, struct why *why)
+static int list(struct conn *conn, struct finder *finder, struct why *why)
 {
     _Alignas(struct nlmsghdr) char room[64];
     _cleanup_own_ struct ifaddrs *own = NULL;
@@ -126,20 +149,30 @@ static int find(struct conn *conn, struct finder *finder, struct why *why)
         return why_set(why, -errno, "cannot list own addresses: %s", strerror(errno));
     finder->own = own;
     struct nlmsghdr *nlh = question(room, IPCTNL_MSG_CT_GET, NLM_F_DUMP, AF_UNSPEC);
-    return conn_ask(conn, room, nlh->nlmsg_len, take_entry, finder, why);
+    int error = conn_ask(conn, room, nlh->nlmsg_len, take_entry, finder, why);
+    if (!error)
+        error = hand_over(finder);
+    buf_done(&finder->flows);
+    return error;
 }
 
-int flows_find(struct conn *conn, bool (*wanted)(void *ctx, const struct flow *flow), void *ctx, struct buf *ret,
-               struct why *why)
+int flows_list(struct conn *conn, int (*take)(void *ctx, struct buf *flows), void *ctx, struct why *why)
 {
-    struct finder finder = {.takes = takes_outgoing, .wanted = wanted, .ctx = ctx, .flows = ret};
-    return find(conn, &finder, why);
+    struct finder finder = {.meant = is_outgoing, .take = take, .ctx = ctx};
+    return list(conn, &finder, why);
+}
+
+static int append(void *ctx, struct buf *flows)
+{
+    struct buf *all = ctx;
+    buf_append(all, flows->data, flows->len);
+    return all->failed ? -ENOMEM : 0;
 }
 
 int flows_find_dns(struct conn *conn, struct buf *ret, struct why *why)
 {
-    struct finder finder = {.takes = takes_dns, .flows = ret};
-    return find(conn, &finder, why);
+    struct finder finder = {.meant = is_unseen_dns, .take = append, .ctx = ret};
+    return list(conn, &finder, why);
 }
 
 static int nothing(void *ctx, const struct nlmsghdr *answer)

@@ -2,6 +2,7 @@
 
 #include "base/ip_ranges.h"
 #include "base/loop.h"
+#include "nft/cut.h"
 
 static void fill(const struct lease *lease, enum lease_state state, uint64_t now_ns, struct lease_info *ret)
 {
@@ -68,4 +69,25 @@ void inspect_revocation(const struct changes *changes, const struct nft_policy *
             }
         }
     }
+}
+
+static struct lease *alive(const struct inspection *inspection, enum timed_set set, const struct ip_addr *addr)
+{
+    struct lease *lease = leases_find(changes_leases(inspection->changes, set), addr);
+    return lease && lease->expires_ns > inspection->now_ns ? lease : NULL;
+}
+
+bool inspect_flow(const struct inspection *inspection, const struct flow *flow)
+{
+    struct ip_addr addr = sock_addr_ip(&flow->peer);
+    enum verdict before = by_address(inspection->old, &addr), after = by_address(inspection->new, &addr);
+    if (cut_spares(inspection->settings, flow) || before == REFUSED || after == PASSES ||
+        alive(inspection, revoked_set(addr.family), &addr))
+        return false;
+    if (after == REFUSED)
+        return true;
+    struct lease *lease = alive(inspection, allow_set(addr.family), &addr);
+    if (lease)
+        return loses_its_names(lease, inspection->allowed, inspection->ctx, inspection->now_ns);
+    return (before == PASSES || inspection->old->default_allow) && !inspection->new->default_allow;
 }

@@ -3,6 +3,7 @@
 #define NFT_INSPECT_H
 
 #include "nft/changes.h"
+#include "nft/flows.h"
 #include "nft/nft.h"
 
 /* What is known of an address. */
@@ -11,5 +12,18 @@ void inspect_lease(const struct changes *changes, const struct ip_addr *addr, ui
 void inspect_revocation(const struct changes *changes, const struct nft_policy *old, const struct nft_policy *new,
                         names_allowed *allowed, void (*report)(void *ctx, const struct lease_info *lease), void *ctx,
                         uint64_t now_ns);
+
+/* What a flow is judged by. */
+struct inspection {
+    const struct nft_settings *settings;
+    const struct changes *changes;
+    const struct nft_policy *old, *new;
+    names_allowed *allowed;
+    void *ctx; /* of `allowed` */
+    uint64_t now_ns;
+};
+
+/* Whether this flow passes with `old` and would be ended with `new`. */
+bool inspect_flow(const struct inspection *inspection, const struct flow *flow);
 
 #endif

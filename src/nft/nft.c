@@ -21,7 +21,9 @@ void nft_free(struct nft *nft)
     if (!nft)
         return;
     nft_policy_done(&nft->policy);
+    nft_walks_free(nft);
     nft_policy_done(&nft->settled);
+    nft_policy_done(&nft->walked);
     changes_free(nft->changes);
     buf_done(&nft->snapshot);
     batch_free(nft->batch);
@@ -150,6 +152,7 @@ int nft_restore(struct nft *nft, const struct nft_policy *policy,
 int nft_commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, struct why *why)
 {
     changes_encode(nft->changes, batch, now_ns);
+    nft->revoked_since |= changes_revoke(nft->changes);
     int error = commit(nft, batch, why);
     if (error) {
         changes_roll_back(nft->changes);
@@ -188,12 +191,7 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
         return error;
     }
     bool default_changed = nft->policy.default_allow != policy->default_allow;
-    if (nft->is_settled)
-        nft->settled = nft->policy;
-    else
-        nft_policy_done(&nft->policy);
-    nft->is_settled = false;
-    nft->policy = copy;
+    nft_set_policy(nft, &copy);
     tell_rules(nft);
     if (default_changed)
         nft_remember_table(nft);

@@ -5,6 +5,7 @@
 #define NFT_NFT_H
 
 #include "base/learned.h"
+#include "base/mailbox.h"
 #include "base/metrics.h"
 #include "base/why.h"
 
@@ -31,6 +32,7 @@ struct nft_settings {
     uint32_t max_addresses;         /* learned addresses per family */
     bool log_peers;                 /* rules show direct connections to who listens, see peers.h */
     struct metrics *metrics;
+    struct mailbox *mailbox; /* of the loop that all calls come from; for flows only */
 };
 
 /* What a policy change replaces. */
@@ -62,18 +64,31 @@ int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
  * nothing. */
 int nft_apply(struct nft *nft, const struct nft_policy *policy,
               bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why);
+typedef void nft_settled(void *ctx, int error, const struct why *why);
 /* Ends the open flows, downloads too, that lost permission with the policies applied since the last call: once it is
- * sure that they stay in force. Flows that came from outside are never touched. Blocks, see flows_find(). The rules
+ * sure that they stay in force. Flows that came from outside are never touched. It does not block: a thread lists the
+ * flows, and `done` is called when they have ended (at once when no permission was lost, and in dns mode). The rules
  * refuse their packets already; on failure some flows may last until they send one. At the first call, when no filter
  * of ours was in place before nft_open(), everything counts as allowed until then, and sockets that conntrack does not
- * know are ended as well. DNS flows from before the redirect are forgotten, in dns mode, too, so that their next packet
- * is redirected; nft_keep() looks for more of them a few times. */
-int nft_settle(struct nft *nft, struct why *why);
+ * know are ended as well. DNS flows from before the redirect are forgotten before the first call returns, in dns mode,
+ * too, so that their next packet is redirected; nft_keep() looks for more of them a few times. */
+void nft_settle(struct nft *nft, nft_settled *done, void *ctx);
 /* Reports every learned address that is let through now and would not be after nft_apply() with the same arguments;
  * changes nothing. `ctx` is for both functions. */
 void nft_preview(struct nft *nft, const struct nft_policy *policy,
                  bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len),
                  void (*report)(void *ctx, const struct lease_info *lease), void *ctx);
+/* What nft_preview_flows() wants to know, and whom it tells. */
+struct nft_preview {
+    struct nft_policy policy; /* its ranges are borrowed until `done` */
+    bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len);
+    void (*report_flow)(void *ctx, uint8_t protocol, const struct sock_addr *peer);
+    nft_settled *done;
+    void *ctx; /* for all of them */
+};
+/* Reports every open TCP or UDP flow that passes now and would be ended after nft_apply() and nft_settle(), then calls
+ * `done`. Does not block, see nft_settle(); one at a time. In dns mode there are none. */
+void nft_preview_flows(struct nft *nft, const struct nft_preview *what);
 /* What is known of an address that was or was not learned. */
 void nft_lookup(const struct nft *nft, const struct ip_addr *addr, struct lease_info *ret);
 /* Lets these addresses through for their lease, prolonging those already known: `now_ns` is CLOCK_MONOTONIC, at most a

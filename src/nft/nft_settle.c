@@ -1,13 +1,73 @@
 /* The part of nft.h that is about open flows. */
-#include "base/cleanup.h"
+#include "base/ip_ranges.h"
 #include "base/loop.h"
 #include "nft/cut.h"
 #include "nft/flows.h"
+#include "nft/inspect.h"
 #include "nft/nft_policy.h"
 #include "nft/nft_state.h"
-#include "nft/sockets.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <string.h>
+
+/* Who waits for a walk to be over. */
+struct waiter {
+    struct waiter *next;
+    nft_settled *done;
+    void *ctx;
+};
+
+/* --- what the policy in force becomes --- */
+
+/* The policy that the walk under way is about. */
+static const struct nft_policy *walked(const struct nft *nft)
+{
+    if (!nft->overtaken)
+        return &nft->policy;
+    return nft->has_walked ? &nft->walked : &nft->settled;
+}
+
+void nft_set_policy(struct nft *nft, struct nft_policy *next)
+{
+    if (nft->is_settled) {
+        nft->settled = nft->policy;
+        nft->is_settled = false;
+    } else if (nft->walk && !nft->overtaken) {
+        nft->walked = nft->policy;
+        nft->has_walked = true;
+    } else {
+        nft_policy_done(&nft->policy);
+    }
+    nft->overtaken = nft->walk != NULL;
+    nft->policy = *next;
+}
+
+/* Flows were ended as far as the policy wants that the walk was about. */
+static void policy_settled(struct nft *nft)
+{
+    nft->has_settled = true;
+    nft->is_first = false;
+    if (nft->overtaken && !nft->has_walked)
+        return; /* `settled` is that policy already */
+    nft_policy_done(&nft->settled);
+    nft->is_settled = !nft->overtaken;
+    if (nft->has_walked)
+        nft->settled = nft->walked;
+    nft->walked = (struct nft_policy){0};
+}
+
+/* Whether the policy takes permission from anything that the one before gave it to. */
+static bool takes_away(const struct nft_policy *before, const struct nft_policy *now)
+{
+    return (before->default_allow && !now->default_allow) ||
+           !ip_ranges_within(&now->always_deny, &before->always_deny) ||
+           !ip_ranges_within(&now->deny, &before->deny) ||
+           !ip_ranges_within(&before->always_allow, &now->always_allow) ||
+           !ip_ranges_within(&before->allow, &now->allow);
+}
+
+/* --- settling --- */
 
 /* Makes sure that rules refuse what these flows send. */
 static int refuse_flows(struct nft *nft, struct cut *cut, const struct buf *flows, struct why *why)
@@ -22,21 +82,87 @@ static int refuse_flows(struct nft *nft, struct cut *cut, const struct buf *flow
         error = changes_make_room(nft->changes);
     if (error || !changes_count(nft->changes)) {
         changes_roll_back(nft->changes);
-        return error;
+        return error ? why_set(why, error, "cannot refuse flows: %s", strerror(-error)) : 0;
     }
     batch_begin(nft->batch);
     return nft_commit_changes(nft, nft->batch, cut->now_ns, why);
 }
 
-/* Connections from before conntrack looked at packets have no entry: only their sockets tell of them. */
-static int end_untracked(struct nft *nft, struct cut *cut, struct why *why)
+static int choose_cut(void *ctx, struct buf *flows, struct why *why)
 {
-    _cleanup_buf_ struct buf flows = {0};
-    _cleanup_close_ int fd = sockets_open();
-    if (fd < 0)
-        return why_set(why, fd, "cannot ask for sockets: %s", strerror(-fd));
-    int error = sockets_find(fd, nft->settings->mark, cut_wants, cut, &flows, why);
-    return error ? error : flows_end(nft->conn, &flows, why);
+    struct nft *nft = ctx;
+    const struct nft_policy *now = walked(nft);
+    struct cut cut = {.settings = nft->settings,
+                      .changes = nft->changes,
+                      .before = nft->is_settled ? now : &nft->settled,
+                      .now = now,
+                      .now_ns = clock_monotonic_ns()};
+    struct flow *all = (struct flow *)flows->data;
+    size_t n = flows->len / sizeof(*all), kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (cut_wants(&cut, &all[i]))
+            all[kept++] = all[i];
+    flows->len = kept * sizeof(*all);
+    return refuse_flows(nft, &cut, flows, why);
+}
+
+static void start_walk(struct nft *nft);
+
+static void walk_over(void *ctx, int error, const struct why *why)
+{
+    struct nft *nft = ctx;
+    struct waiter *waiter = nft->waiting, *next;
+    nft->waiting = NULL;
+    nft->walk = NULL;
+    if (!error)
+        policy_settled(nft);
+    else
+        nft_policy_done(&nft->walked); /* what was in force before is still known */
+    nft->has_walked = nft->overtaken = false;
+    for (; waiter; waiter = next) {
+        next = waiter->next;
+        waiter->done(waiter->ctx, error, why);
+        free(waiter);
+    }
+    if (nft->late && !nft->walk)
+        start_walk(nft);
+}
+
+/* For those who came while another walk was under way, which may have passed their flows already. */
+static void start_walk(struct nft *nft)
+{
+    struct flow_walk_hooks hooks = {.ctx = nft,
+                                    .untracked = nft->is_first,
+                                    .mark = nft->settings->mark,
+                                    .choose = choose_cut,
+                                    .over = walk_over};
+    struct why why = {""};
+    nft->waiting = nft->late;
+    nft->late = NULL;
+    const struct nft_policy *before = nft->is_settled ? &nft->policy : &nft->settled;
+    if (nft->has_settled && !nft->revoked_since && !takes_away(before, &nft->policy)) {
+        walk_over(nft, 0, &why);
+        return;
+    }
+    nft->has_settled = nft->revoked_since = false; /* until this one is over */
+    int error = flow_walk_start(nft->settings->mailbox, &hooks, &nft->walk, &why);
+    if (error)
+        walk_over(nft, error, &why);
+}
+
+void nft_settle(struct nft *nft, nft_settled *done, void *ctx)
+{
+    struct why why = {"out of memory"};
+    int error = nft->dns_looks == DNS_LOOKS ? nft_forget_dns(nft, &why) : 0;
+    struct waiter *waiter = nft->settings->filter && !error ? malloc(sizeof(*waiter)) : NULL;
+    if (!waiter) {
+        done(ctx, error || !nft->settings->filter ? error : -ENOMEM, &why);
+        return;
+    }
+    *waiter = (struct waiter){.next = nft->late, .done = done, .ctx = ctx};
+    nft->late = waiter;
+    if (!nft->walk)
+        start_walk(nft);
 }
 
 int nft_forget_dns(struct nft *nft, struct why *why)
@@ -52,29 +178,71 @@ int nft_forget_dns(struct nft *nft, struct why *why)
     return error;
 }
 
-int nft_settle(struct nft *nft, struct why *why)
+/* --- previews --- */
+
+struct nft_flow_preview {
+    struct nft *nft;
+    struct nft_preview what;
+    struct flow_walk *walk;
+};
+
+static int report_flows(void *ctx, struct buf *flows, struct why *why)
 {
-    int error = nft->dns_looks == DNS_LOOKS ? nft_forget_dns(nft, why) : 0;
-    if (error || !nft->settings->filter)
-        return error;
-    _cleanup_buf_ struct buf flows = {0};
-    struct cut cut = {.settings = nft->settings,
-                      .changes = nft->changes,
-                      .before = nft->is_settled ? &nft->policy : &nft->settled,
-                      .now = &nft->policy,
-                      .now_ns = clock_monotonic_ns()};
-    error = flows_find(nft->conn, cut_wants, &cut, &flows, why);
-    if (!error)
-        error = refuse_flows(nft, &cut, &flows, why);
-    if (!error)
-        error = flows_end(nft->conn, &flows, why);
-    if (!error && nft->is_first)
-        error = end_untracked(nft, &cut, why);
-    if (error)
-        return error; /* what was in force before is still known */
-    nft_policy_done(&nft->settled);
-    nft->settled = (struct nft_policy){0};
-    nft->is_settled = true;
-    nft->is_first = false;
+    const struct nft_flow_preview *preview = ctx;
+    const struct nft *nft = preview->nft;
+    const struct nft_preview *what = &preview->what;
+    struct inspection inspection = {.settings = nft->settings,
+                                    .changes = nft->changes,
+                                    .old = &nft->policy,
+                                    .new = &what->policy,
+                                    .allowed = what->still_allowed,
+                                    .ctx = what->ctx,
+                                    .now_ns = clock_monotonic_ns()};
+    const struct flow *flow = (const struct flow *)flows->data;
+    for (size_t left = flows->len / sizeof(*flow); left > 0; left--, flow++)
+        if (!flow->over && inspect_flow(&inspection, flow))
+            what->report_flow(what->ctx, flow->protocol, &flow->peer);
+    buf_clear(flows); /* none is ended */
     return 0;
+}
+
+static void preview_over(void *ctx, int error, const struct why *why)
+{
+    struct nft_flow_preview *preview = ctx;
+    struct nft_preview what = preview->what;
+    preview->nft->preview = NULL;
+    free(preview);
+    what.done(what.ctx, error, why);
+}
+
+void nft_preview_flows(struct nft *nft, const struct nft_preview *what)
+{
+    struct why why = {"out of memory"};
+    assert(!nft->preview);
+    struct nft_flow_preview *preview = nft->settings->filter ? calloc(1, sizeof(*preview)) : NULL;
+    if (!preview) {
+        what->done(what->ctx, nft->settings->filter ? -ENOMEM : 0, &why);
+        return;
+    }
+    *preview = (struct nft_flow_preview){.nft = nft, .what = *what};
+    nft->preview = preview;
+    struct flow_walk_hooks hooks = {.ctx = preview, .choose = report_flows, .over = preview_over};
+    int error = flow_walk_start(nft->settings->mailbox, &hooks, &preview->walk, &why);
+    if (error)
+        preview_over(preview, error, &why);
+}
+
+void nft_walks_free(struct nft *nft)
+{
+    flow_walk_free(nft->walk);
+    if (nft->preview)
+        flow_walk_free(nft->preview->walk);
+    free(nft->preview);
+    struct waiter *lists[] = {nft->waiting, nft->late}, *next;
+    for (size_t i = 0; i < 2; i++) {
+        for (struct waiter *waiter = lists[i]; waiter; waiter = next) {
+            next = waiter->next;
+            free(waiter);
+        }
+    }
 }

@@ -1,11 +1,12 @@
 /* What the parts of nft.h share: nft.c (start, policies, learning), nft_keep.c (looking after the table) and
- * nft_settle.c (ending flows). */
+ * nft_settle.c (open flows). */
 #ifndef NFT_NFT_STATE_H
 #define NFT_NFT_STATE_H
 
 #include "nft/batch.h"
 #include "nft/changes.h"
 #include "nft/conn.h"
+#include "nft/flow_walk.h"
 #include "nft/nft.h"
 
 #define ENDED_PER_CHANGE 4096
@@ -19,9 +20,16 @@ struct nft {
     struct batch *batch; /* for learning, whose transactions are small */
     struct changes *changes;
     struct nft_policy policy;  /* in force; its ranges are ours */
-    struct nft_policy settled; /* what was in force when nft_settle() was last called; its ranges, too */
+    struct nft_policy settled; /* what was in force when flows were last ended; its ranges, too */
+    struct nft_policy walked;  /* what was in force when the walk began that another policy has overtaken */
     bool is_settled;           /* `settled` is `policy`, and empty here */
-    bool is_first;             /* nothing of ours filtered before, and nft_settle() was not called yet */
+    bool has_settled;          /* flows were ended, and nothing failed since */
+    bool revoked_since;        /* addresses were revoked since a walk began */
+    bool overtaken, has_walked;
+    struct flow_walk *walk;        /* under way, to settle */
+    struct waiter *waiting, *late; /* for it, and for the next */
+    struct nft_flow_preview *preview;
+    bool is_first;             /* nothing of ours filtered before, and flows were not ended yet */
     unsigned dns_looks;        /* for DNS flows that may be older than the redirect: so many are still to come */
     uint32_t n_rules;          /* of the table */
     bool no_zones;             /* the kernel has no conntrack zones */
@@ -36,6 +44,10 @@ int nft_commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, st
 /* Remembers what the table looks like, unless others change it just now. Not to be called when others may have since
  * our newest transaction but one. */
 void nft_remember_table(struct nft *nft);
+/* `next` is in force from now on; its ranges are taken over. */
+void nft_set_policy(struct nft *nft, struct nft_policy *next);
+/* Gives up what is under way. */
+void nft_walks_free(struct nft *nft);
 /* Deletes the entries of DNS flows that the redirect has not seen, at the next DNS_LOOKS calls. 0 or -errno. */
 int nft_forget_dns(struct nft *nft, struct why *why);
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.test_policy_api import rules
 from tests.support import dnsclient
-from tests.support.tcpclient import connects, refusal_seconds
+from tests.support.tcpclient import connection, connects, refusal_seconds
 
 
 def _learn(world, sidecar):
@@ -82,7 +82,30 @@ def test_always_rules_count(world, start, tmp_path):
     assert "api.allowed.test" not in str(forecast["revoked"])
 
 
+def _flows(forecast):
+    assert forecast["flowsTotal"] == len(forecast["flows"])
+    return sorted((flow["protocol"], flow["peer"], flow["port"]) for flow in forecast["flows"])
+
+
+def test_open_flows_that_would_end(world, sidecar):
+    def forecast(method, body):
+        return _flows(sidecar.request(method, "/policy?dryRun=true", body).json())
+
+    with connection(world.sandbox, "203.0.113.10") as www, connection(world.sandbox, "203.0.113.11") as api, \
+            connection(world.sandbox, "203.0.113.11"):
+        assert forecast("PATCH", rules("-www.allowed.test")) == [("tcp", "203.0.113.10", 80)]
+        assert forecast("PATCH", rules("-203.0.113.11")) == [("tcp", "203.0.113.11", 80)] * 2
+        assert forecast("POST", "") == [("tcp", "203.0.113.10", 80), ("tcp", "203.0.113.11", 80),
+                                        ("tcp", "203.0.113.11", 80)]
+        assert forecast("PATCH", rules("+203.0.113.11 -*.test")) == [("tcp", "203.0.113.10", 80)]
+        assert forecast("PATCH", rules("-203.0.113.12")) == []
+        for flow in www, api:  # nothing has happened to them
+            flow.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert flow.recv(1000).startswith(b"HTTP/1.1 200")
+
+
 def test_dns_mode_has_no_addresses_to_lose(world, start):
     sidecar = _learn(world, start(MODE="dns", RULES={"egress": rules("+*.allowed.test")}))
     forecast = sidecar.request("POST", "/policy?dryRun=true", "").json()
     assert (forecast["removed"], forecast["revoked"], forecast["revokedTotal"]) == (rules("+*.allowed.test"), [], 0)
+    assert (forecast["flows"], forecast["flowsTotal"]) == ([], 0)

@@ -41,8 +41,10 @@ static void on_change(struct mail *mail, void *ctx)
     }
     ck_assert_ptr_null(f->held);
     if (change->dry_run) {
-        buf_puts(&change->revoked, FIXTURE_REVOKED);
-        change->n_revoked = 1;
+        buf_puts(&change->forecast.revoked, FIXTURE_REVOKED);
+        buf_puts(&change->forecast.flows, FIXTURE_FLOWS);
+        change->forecast.n_revoked = 1;
+        change->forecast.n_flows = 2;
         change->answered(change);
         return;
     }

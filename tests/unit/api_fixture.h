@@ -19,6 +19,7 @@
 
 /* What the fake kernel says a dry run would take away. */
 #define FIXTURE_REVOKED "[{\"address\":\"192.0.2.1\"}]"
+#define FIXTURE_FLOWS "[{\"protocol\":\"tcp\",\"peer\":\"192.0.2.1\",\"port\":443}]"
 
 /* The always files of the fake daemon, and the addresses it has learned and revoked, for www.example, 7 s before their
  * end. */

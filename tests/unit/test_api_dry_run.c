@@ -8,7 +8,7 @@
 #define FORECAST(mode, action, added, removed, reordered)                                                              \
     "{\"status\":\"ok\",\"dryRun\":true,\"mode\":\"" mode "\",\"enforcementMode\":\"dns+nft\","                        \
     "\"defaultAction\":\"" action "\",\"added\":[" added "],\"removed\":[" removed "],\"reordered\":" reordered ","    \
-    "\"revoked\":" FIXTURE_REVOKED ",\"revokedTotal\":1}\n"
+    "\"revoked\":" FIXTURE_REVOKED ",\"revokedTotal\":1,\"flows\":" FIXTURE_FLOWS ",\"flowsTotal\":2}\n"
 #define BEFORE "{\"egress\":[" ALLOW("a.com") "," ALLOW("b.com") "]}"
 #define BEFORE_BODY POLICY_BODY("enforcing", ALLOW("a.com") "," ALLOW("b.com"), "deny")
 

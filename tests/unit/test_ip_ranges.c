@@ -106,12 +106,54 @@ START_TEST(ranges_agree_with_a_walk_over_the_prefixes)
 }
 END_TEST
 
+static void random_ranges(struct random *random, struct ip_prefix prefixes[PREFIXES_MAX], size_t *ret_n,
+                          struct ip_ranges *ret)
+{
+    *ret_n = random_below(random, 12);
+    for (size_t i = 0; i < *ret_n; i++) {
+        struct ip_addr addr = random_addr(random);
+        prefixes[i] = (struct ip_prefix){addr, (uint8_t)(ip_size(addr.family) * 8 - random_below(random, 4))};
+        char text[IP_TEXT_MAX + 4], literal[IP_TEXT_MAX];
+        snprintf(text, sizeof(text), "%s/%u", ip_format(&addr, literal), prefixes[i].bits);
+        ck_assert_int_eq(ip_prefix_parse(text, &prefixes[i]), 0);
+    }
+    ck_assert_int_eq(ip_ranges_build(prefixes, *ret_n, ret), 0);
+}
+
+START_TEST(within_agrees_with_a_walk_over_the_addresses)
+{
+    struct random random = random_new();
+    unsigned n_within = 0;
+    for (int round = 0; round < 20000; round++) {
+        struct ip_prefix prefixes[PREFIXES_MAX];
+        struct ip_ranges inner, outer;
+        size_t n_inner, n_outer;
+        random_ranges(&random, prefixes, &n_outer, &outer);
+        random_ranges(&random, prefixes, &n_inner, &inner);
+        bool expected = true;
+        for (size_t i = 0; i < n_inner; i++) {
+            struct ip_range range = ip_prefix_range(&prefixes[i]);
+            struct ip_addr addr = range.first;
+            expected &= ip_ranges_contain(&outer, &addr);
+            while (!ip_equal(&addr, &range.last) && ip_next(&addr, &addr))
+                expected &= ip_ranges_contain(&outer, &addr);
+        }
+        ck_assert_msg(ip_ranges_within(&inner, &outer) == expected, "TEST_SEED=%" PRIu64, random.seed);
+        n_within += expected;
+        ip_ranges_done(&inner);
+        ip_ranges_done(&outer);
+    }
+    ck_assert_uint_gt(n_within, 100);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("ip_ranges");
     TCase *tc = tcase_create("ip_ranges");
     tcase_add_test(tc, overlapping_and_adjacent_prefixes_become_one_range);
     tcase_add_test(tc, ranges_agree_with_a_walk_over_the_prefixes);
+    tcase_add_test(tc, within_agrees_with_a_walk_over_the_addresses);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -157,11 +157,6 @@ static unsigned long number(const char *command)
 
 #define N_RULES "nft -j list ruleset | grep -o '{\"rule\":' | wc -l"
 
-static bool nothing(void *ctx, const uint8_t *name, size_t len)
-{
-    return false;
-}
-
 START_TEST(what_is_counted)
 {
     struct nft_policy policy = {.deny = ranges("10.0.0.0/8", "fc00::/7", NULL)},

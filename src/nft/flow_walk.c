@@ -1,0 +1,152 @@
+#include "nft/flow_walk.h"
+
+#include "nft/flows.h"
+#include "nft/sockets.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define STACK_SIZE (256u << 10)
+
+struct flow_walk {
+    struct mail mail; /* to the loop: choose, or it is over */
+    struct mailbox *mailbox;
+    struct flow_walk_hooks hooks;
+    pthread_t thread;
+    sem_t chosen;
+    atomic_bool given_up;
+    struct conn *list, *end; /* two, since an answer is still coming on the first */
+    struct buf *flows;       /* while the loop chooses */
+    bool is_over;
+    int error;
+    struct why why;
+};
+
+static void release(struct flow_walk *walk)
+{
+    pthread_join(walk->thread, NULL);
+    sem_destroy(&walk->chosen);
+    conn_free(walk->list);
+    conn_free(walk->end);
+    free(walk);
+}
+
+/* The loop. */
+static void deliver(struct mail *mail, void *ctx)
+{
+    struct flow_walk *walk = (struct flow_walk *)mail; /* its first member */
+    if (!walk->is_over) {
+        walk->error = walk->hooks.choose(walk->hooks.ctx, walk->flows, &walk->why);
+        sem_post(&walk->chosen);
+        return;
+    }
+    struct flow_walk_hooks hooks = walk->hooks;
+    struct why why = walk->why;
+    int error = walk->error;
+    release(walk);
+    hooks.over(hooks.ctx, error, &why);
+}
+
+/* The rest is the thread's. */
+static int take(void *ctx, struct buf *flows)
+{
+    struct flow_walk *walk = ctx;
+    if (atomic_load(&walk->given_up) || walk->error)
+        return -ECANCELED;
+    walk->flows = flows;
+    mailbox_post(walk->mailbox, &walk->mail);
+    while (sem_wait(&walk->chosen) && errno == EINTR)
+        ;
+    if (atomic_load(&walk->given_up))
+        return -ECANCELED;
+    return walk->error ? walk->error : flows_end(walk->end, flows, &walk->why);
+}
+
+static bool any(void *ctx, const struct flow *flow)
+{
+    return true;
+}
+
+/* Connections from before conntrack looked at packets have no entry: only their sockets tell of them. */
+static int take_sockets(struct flow_walk *walk, struct why *why)
+{
+    _cleanup_buf_ struct buf all = {0}, some = {0};
+    _cleanup_close_ int fd = sockets_open();
+    if (fd < 0)
+        return why_set(why, fd, "cannot ask for sockets: %s", strerror(-fd));
+    int error = sockets_find(fd, walk->hooks.mark, any, NULL, &all, why);
+    for (size_t at = 0, most = FLOWS_AT_ONCE * sizeof(struct flow), len; at < all.len && !error; at += len) {
+        len = all.len - at < most ? all.len - at : most;
+        buf_clear(&some);
+        buf_append(&some, all.data + at, len);
+        error = some.failed ? -ENOMEM : take(walk, &some);
+    }
+    return error;
+}
+
+static void *run(void *arg)
+{
+    struct flow_walk *walk = arg;
+    struct why why = {""};
+    int error = flows_list(walk->list, take, walk, &why);
+    if (!error && walk->hooks.untracked)
+        error = take_sockets(walk, &why);
+    if (error && !walk->why.text[0])
+        walk->why = why;
+    walk->error = error;
+    walk->is_over = true;
+    if (!atomic_load(&walk->given_up))
+        mailbox_post(walk->mailbox, &walk->mail);
+    return NULL;
+}
+
+static int start_thread(struct flow_walk *walk)
+{
+    pthread_attr_t attr;
+    int error = pthread_attr_init(&attr);
+    if (error)
+        return -error;
+    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    error = pthread_create(&walk->thread, &attr, run, walk);
+    pthread_attr_destroy(&attr);
+    return -error;
+}
+
+int flow_walk_start(struct mailbox *mailbox, const struct flow_walk_hooks *hooks, struct flow_walk **ret,
+                    struct why *why)
+{
+    struct flow_walk *walk = calloc(1, sizeof(*walk));
+    if (!walk)
+        return why_set(why, -ENOMEM, "out of memory");
+    *walk = (struct flow_walk){.mail = {.deliver = deliver}, .mailbox = mailbox, .hooks = *hooks};
+    sem_init(&walk->chosen, 0, 0);
+    int error = conn_open(&walk->list, why);
+    if (!error)
+        error = conn_open(&walk->end, why);
+    if (!error) {
+        error = start_thread(walk);
+        if (error)
+            why_set(why, error, "no thread: %s", strerror(-error));
+    }
+    if (error) {
+        sem_destroy(&walk->chosen);
+        conn_free(walk->list);
+        conn_free(walk->end);
+        free(walk);
+        return error;
+    }
+    *ret = walk;
+    return 0;
+}
+
+void flow_walk_free(struct flow_walk *walk)
+{
+    if (!walk)
+        return;
+    atomic_store(&walk->given_up, true);
+    sem_post(&walk->chosen);
+    release(walk);
+}
