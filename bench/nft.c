@@ -59,13 +59,14 @@ static void bench_learn(const char *what, size_t per_call, uint32_t step)
     nft_free(nft);
 }
 
-static void bench_apply(uint32_t n)
+/* Each time one of `every` ranges is another. */
+static void bench_apply(uint32_t n, uint32_t every)
 {
     struct nft *nft = fresh();
     struct ip_range *list = calloc(n, sizeof(*list));
     for (int round = 0; round < 3 && list; round++) {
         for (uint32_t i = 0; i < n; i++) {
-            uint32_t first = htonl(0x0b000000 + 4 * i), last = htonl(0x0b000001 + 4 * i + (uint32_t)round % 2);
+            uint32_t first = htonl(0x0b000000 + 4 * i), last = htonl(0x0b000001 + 4 * i + (i % every == 0 && round % 2));
             list[i] = (struct ip_range){ip_from_v4(&first), ip_from_v4(&last)};
         }
         struct nft_policy policy = {.allow = {.v4 = list, .n_v4 = n}};
@@ -75,7 +76,7 @@ static void bench_apply(uint32_t n)
         uint64_t replaced = clock_monotonic_ns();
         if (!error)
             error = nft_apply(nft, &policy, still_allowed, NULL, &why);
-        printf("%-7u ranges: %7.1f ms to replace, %5.2f ms when unchanged%s%s\n", n, (double)(replaced - start) / 1e6,
+        printf("%-7u ranges: %7.1f ms to replace 1 of %u, %5.2f ms when unchanged%s%s\n", n, (double)(replaced - start) / 1e6, every,
                (double)(clock_monotonic_ns() - replaced) / 1e6, error ? ": " : "", why.text);
     }
     free(list);
@@ -92,7 +93,9 @@ int main(void)
     bench_learn("new, 64 at once", BATCH, 1);
     bench_learn("prolonging, one by one", 1, 0);
     bench_learn("prolonging, 64 at once", BATCH, 0);
-    bench_apply(4096);
-    bench_apply(100000);
+    bench_apply(4096, 1);
+    bench_apply(4096, 10);
+    bench_apply(100000, 1);
+    bench_apply(100000, 10);
     return EXIT_SUCCESS;
 }

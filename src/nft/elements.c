@@ -74,19 +74,21 @@ void elements_delete_all(struct batch *batch, const char *set)
     open_message(batch, NFT_MSG_DELSETELEM, set); /* without a list: all elements */
 }
 
+void elements_put_range(struct elements *elements, const struct ip_range *range)
+{
+    size_t size = ip_size(range->first.family);
+    elements_put(elements, &(struct element){.key = range->first.bytes, .size = size});
+    /* The end is the first address outside; a range up to the highest address has none. */
+    struct ip_addr end;
+    if (ip_next(&range->last, &end))
+        elements_put(elements, &(struct element){.key = end.bytes, .size = size, .flags = NFT_SET_ELEM_INTERVAL_END});
+}
+
 void elements_put_ranges(struct batch *batch, const char *set, const struct ip_range *ranges, size_t n)
 {
     struct elements elements = {.batch = batch, .type = NFT_MSG_NEWSETELEM, .set = set};
-    for (size_t i = 0; i < n; i++) {
-        const struct ip_range *range = &ranges[i];
-        size_t size = ip_size(range->first.family);
-        elements_put(&elements, &(struct element){.key = range->first.bytes, .size = size});
-        /* The end is the first address outside; a range up to the highest address has none. */
-        struct ip_addr end;
-        if (ip_next(&range->last, &end))
-            elements_put(&elements,
-                         &(struct element){.key = end.bytes, .size = size, .flags = NFT_SET_ELEM_INTERVAL_END});
-    }
+    for (size_t i = 0; i < n; i++)
+        elements_put_range(&elements, &ranges[i]);
     elements_end(&elements);
 }
 

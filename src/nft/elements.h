@@ -33,6 +33,8 @@ void elements_end(struct elements *elements);
 /* Deletes all elements of a set. */
 void elements_delete_all(struct batch *batch, const char *set);
 
+/* An interval of an interval set. */
+void elements_put_range(struct elements *elements, const struct ip_range *range);
 /* Adds ranges to an interval set. They are disjoint, ascending and not adjacent. */
 void elements_put_ranges(struct batch *batch, const char *set, const struct ip_range *ranges, size_t n);
 

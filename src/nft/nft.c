@@ -163,14 +163,13 @@ int nft_commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, st
     return 0;
 }
 
-int nft_apply(struct nft *nft, const struct nft_policy *policy,
-              bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why)
+/* One transaction from the policy in force to another. */
+static int apply(struct nft *nft, const struct nft_policy *policy,
+                 bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, bool whole,
+                 struct why *why)
 {
-    if (!nft->settings->filter)
-        return 0;
     _cleanup_batch_ struct batch *batch = NULL;
-    struct nft_policy copy;
-    if (batch_new(&batch) || nft_policy_copy(policy, &copy))
+    if (batch_new(&batch))
         return why_set(why, -ENOMEM, "out of memory");
     uint64_t now_ns = clock_monotonic_ns();
     int error = ended_settle(nft->conn, nft->changes, ENDED_PER_CHANGE, now_ns);
@@ -180,12 +179,24 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
         error = changes_make_room(nft->changes);
     if (error) {
         changes_roll_back(nft->changes);
-        why_set(why, error, "cannot revoke addresses: %s", strerror(-error));
-    } else {
-        batch_begin(batch);
-        plan_policy(batch, &nft->policy, policy);
-        error = nft_commit_changes(nft, batch, now_ns, why);
+        return why_set(why, error, "cannot revoke addresses: %s", strerror(-error));
     }
+    batch_begin(batch);
+    plan_policy(batch, &nft->policy, policy, whole);
+    return nft_commit_changes(nft, batch, now_ns, why);
+}
+
+int nft_apply(struct nft *nft, const struct nft_policy *policy,
+              bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why)
+{
+    struct nft_policy copy;
+    if (!nft->settings->filter)
+        return 0;
+    if (nft_policy_copy(policy, &copy))
+        return why_set(why, -ENOMEM, "out of memory");
+    int error = apply(nft, policy, still_allowed, ctx, false, why);
+    if (error == -EEXIST || error == -ENOENT) /* somebody changed the sets: not from what we made, then */
+        error = apply(nft, policy, still_allowed, ctx, true, why);
     if (error) {
         nft_policy_done(&copy);
         return error;

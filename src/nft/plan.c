@@ -94,23 +94,60 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
     chain_egress(batch, settings, policy->default_allow);
 }
 
-static void replace_ranges(struct batch *batch, const char *stem, uint8_t family, const struct ip_range *before,
-                           size_t n_before, const struct ip_range *after, size_t n_after)
+/* Ranges of one family, in ascending order. */
+struct list {
+    const struct ip_range *ranges;
+    size_t n;
+};
+
+/* Puts those ranges that are not among `others`, or only counts them (NULL). */
+static size_t put_others(struct elements *elements, struct list list, struct list others)
 {
-    if (n_before == n_after && (!n_after || memcmp(before, after, n_after * sizeof(*after)) == 0))
-        return;
-    char name[SET_NAME_MAX];
-    set_name(stem, family, name);
-    elements_delete_all(batch, name);
-    elements_put_ranges(batch, name, after, n_after);
+    size_t n = 0, at = 0;
+    for (size_t i = 0; i < list.n; i++) {
+        while (at < others.n && ip_compare(&others.ranges[at].first, &list.ranges[i].first) < 0)
+            at++;
+        if (at < others.n && memcmp(&others.ranges[at], &list.ranges[i], sizeof(list.ranges[i])) == 0)
+            continue;
+        if (elements)
+            elements_put_range(elements, &list.ranges[i]);
+        n++;
+    }
+    return n;
 }
 
-void plan_policy(struct batch *batch, const struct nft_policy *before, const struct nft_policy *after)
+static void change_ranges(struct batch *batch, const char *name, struct list before, struct list after)
+{
+    struct elements elements = {.batch = batch, .set = name, .type = NFT_MSG_DELSETELEM};
+    put_others(&elements, before, after);
+    elements_end(&elements);
+    elements.type = NFT_MSG_NEWSETELEM;
+    put_others(&elements, after, before);
+    elements_end(&elements);
+}
+
+static void replace_ranges(struct batch *batch, const char *stem, uint8_t family, struct list before, struct list after,
+                           bool whole)
+{
+    size_t n_changes = put_others(NULL, before, after) + put_others(NULL, after, before);
+    char name[SET_NAME_MAX];
+    set_name(stem, family, name);
+    if (!whole && n_changes <= after.n) { /* with more, all of them are the smaller transaction */
+        change_ranges(batch, name, before, after);
+        return;
+    }
+    elements_delete_all(batch, name);
+    elements_put_ranges(batch, name, after.ranges, after.n);
+}
+
+void plan_policy(struct batch *batch, const struct nft_policy *before, const struct nft_policy *after, bool whole)
 {
     for (size_t i = 0; i < NFT_POLICY_SETS; i++) {
         const struct ip_ranges *old = nft_policy_ranges(before, i), *new = nft_policy_ranges(after, i);
-        replace_ranges(batch, nft_policy_stem(i), AF_INET, old->v4, old->n_v4, new->v4, new->n_v4);
-        replace_ranges(batch, nft_policy_stem(i), AF_INET6, old->v6, old->n_v6, new->v6, new->n_v6);
+        replace_ranges(batch, nft_policy_stem(i), AF_INET, (struct list){old->v4, old->n_v4},
+                       (struct list){new->v4, new->n_v4}, whole);
+        replace_ranges(batch, nft_policy_stem(i), AF_INET6, (struct list){old->v6, old->n_v6},
+                       (struct list){new->v6, new->n_v6}, whole);
     }
     if (before->default_allow != after->default_allow)
         chain_set_default(batch, after->default_allow);
