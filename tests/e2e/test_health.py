@@ -57,11 +57,11 @@ def test_what_others_do_in_their_tables_is_theirs(world, start):
     other = f"other_{sidecar.process.pid}"
     world.sandbox.nft(f"add table inet {other}; add chain inet {other} out {{ type filter hook output priority 5; }}")
     try:
-        made = world.sandbox.run("nft", "-a", "list", "table", "inet", "opensandbox").stdout
+        made = world.sandbox.run("nft", "-s", "-a", "list", "table", "inet", "opensandbox").stdout
         begin = time.monotonic()
         while time.monotonic() - begin < 2 * WITHIN_S:
             world.sandbox.nft(f"add rule inet {other} out meta mark 1 accept")
-        assert world.sandbox.run("nft", "-a", "list", "table", "inet", "opensandbox").stdout == made
+        assert world.sandbox.run("nft", "-s", "-a", "list", "table", "inet", "opensandbox").stdout == made
         world.sandbox.nft(f"flush chain {TABLE} egress")  # and it still looks
         wait_until(lambda: _errors(sidecar), what="an error that tells of it")
         assert len(_errors(sidecar)) == 1

@@ -28,7 +28,7 @@ static int error_of(int fd)
 static struct loop *loop;
 static unsigned n_settled;
 
-static void enter(void)
+static void begin(void)
 {
     struct mailbox *mailbox;
     build_world();
@@ -38,7 +38,7 @@ static void enter(void)
     looped.mailbox = mailbox;
 }
 
-static void leave(void)
+static void end(void)
 {
     mailbox_free(looped.mailbox);
     loop_free(loop);
@@ -273,7 +273,7 @@ Suite *test_suite(void)
 {
     Suite *suite = suite_create("nft_flows");
     TCase *tests = tcase_create("flows");
-    tcase_add_checked_fixture(tests, enter, leave);
+    tcase_add_checked_fixture(tests, begin, end);
     tcase_set_timeout(tests, 30);
     tcase_add_loop_test(tests, flows_end_when_the_policy_has_settled, 0, 2);
     tcase_add_test(tests, a_policy_that_was_taken_back_ends_nothing);

@@ -59,6 +59,7 @@ static const struct {
     {"flush chain " TABLE " dns; delete chain " TABLE " dns", "chain dns deleted"},
     {"flush chain " TABLE " own; delete chain " TABLE " own", "chain own deleted"},
     {"flush table " TABLE "; delete chain " TABLE " refuse", "chain refuse deleted"},
+    {"flush chain " TABLE " egress; flush chain " TABLE " link; delete chain " TABLE " link", "chain link deleted"},
     {"flush chain " TABLE " egress", "a rule of chain egress deleted"},
     {"flush chain " TABLE " loopback", "a rule of chain loopback deleted"},
     {"flush chain " TABLE " link", "a rule of chain link deleted"},
