@@ -487,6 +487,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .mark = daemon->mark,
         .upstreams = sources->upstreams,
         .n_upstreams = sources->n_upstreams,
+        .search = &sources->search,
         .exempt = config->exempt,
         .n_exempt = config->n_exempt,
         .block_doh_443 = config->block_doh_443,
@@ -566,7 +567,7 @@ static void log_start(struct daemon *daemon)
         log_printf(daemon->log, LOG_WARN, "%s", daemon->config->warnings[i]);
     for (size_t i = 0; i < daemon->otel->n_warnings; i++)
         log_printf(daemon->log, LOG_WARN, "%s", daemon->otel->warnings[i]);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < SOURCES_WARNINGS; i++)
         if (daemon->sources.warnings[i].text[0])
             log_printf(daemon->log, LOG_WARN, "%s", daemon->sources.warnings[i].text);
     if (watch_is_blind(daemon->watch))
@@ -586,6 +587,8 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
 {
     struct kept_upstreams kept;
     int error = nft_recall_upstreams(kept.list, SOURCES_UPSTREAMS_MAX, &kept.n, why);
+    if (!error)
+        error = nft_recall_search(&kept.search, &kept.has_search, why);
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
     enum daemon_exit code = start_loop(daemon, why);

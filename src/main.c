@@ -114,7 +114,7 @@ static int check(void)
     print_telemetry();
     for (size_t i = 0; i < config->n_warnings; i++)
         printf("warning: %s\n", config->warnings[i]);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < SOURCES_WARNINGS; i++)
         if (sources.warnings[i].text[0])
             printf("warning: %s\n", sources.warnings[i].text);
     char text[SOCK_ADDR_TEXT_MAX];

@@ -1,7 +1,9 @@
 #include "sources.h"
 
 #include "base/buf.h"
+#include "base/domain_name.h"
 #include "base/file.h"
+#include "policy/name.h"
 #include "policy/policy_json.h"
 #include "policy/rule_file.h"
 
@@ -115,10 +117,52 @@ static void keep_upstreams(struct sources *sources, const struct kept_upstreams 
     sources->n_upstreams = kept->n;
 }
 
+static void search_to_text(const struct resolv_conf *conf, struct search_text *ret)
+{
+    *ret = (struct search_text){.ndots = conf->ndots};
+    for (size_t i = 0; i < conf->n_search; i++) {
+        char text[DOMAIN_TEXT_MAX];
+        size_t len = domain_name_text(conf->search[i].name, conf->search[i].len, text);
+        if (len < SEARCH_TEXT_MAX) /* as long as names may be; only escapes could be more */
+            memcpy(ret->names[ret->n++], text, len + 1);
+    }
+}
+
+static void search_from_text(const struct search_text *search, struct resolv_conf *ret)
+{
+    ret->ndots = search->ndots;
+    ret->n_search = 0;
+    for (size_t i = 0; i < search->n; i++) {
+        struct dns_suffix suffix;
+        size_t len;
+        if (name_from_text(search->names[i], suffix.name, &len, NULL))
+            continue;
+        suffix.len = (uint8_t)len;
+        ret->search[ret->n_search++] = suffix;
+    }
+}
+
+/* As with the upstreams: what a search list makes of allowed names is denied quietly. */
+static void keep_search(struct sources *sources, const struct kept_upstreams *kept)
+{
+    struct search_text now;
+    search_to_text(&sources->resolv_conf, &now);
+    bool same = now.n == kept->search.n && now.ndots == kept->search.ndots;
+    for (size_t i = 0; same && i < now.n; i++)
+        same = !strcmp(now.names[i], kept->search.names[i]);
+    if (!same)
+        why_set(&sources->warnings[2], 0,
+                RESOLV_CONF " has another search list than at the first start; that of the first start stays in use");
+    search_from_text(&kept->search, &sources->resolv_conf);
+}
+
 static int read_upstreams(const struct config *config, const struct kept_upstreams *kept, struct sources *sources,
                           struct why *why)
 {
     int error = read_resolv_conf(&sources->resolv_conf);
+    if (kept->has_search)
+        keep_search(sources, kept);
+    search_to_text(&sources->resolv_conf, &sources->search);
     if (config->n_upstreams) {
         memcpy(sources->upstreams, config->upstreams, config->n_upstreams * sizeof(*config->upstreams));
         sources->n_upstreams = config->n_upstreams;

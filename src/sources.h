@@ -2,11 +2,14 @@
 #ifndef SOURCES_H
 #define SOURCES_H
 
+#include "base/search_text.h"
 #include "config.h"
 #include "dns/resolv_conf.h"
 #include "policy/policy.h"
 
 #define SOURCES_UPSTREAMS_MAX 16
+
+#define SOURCES_WARNINGS 3
 
 #define ALWAYS_FILES 3
 extern const char *const always_files[ALWAYS_FILES]; /* their names in OPENSANDBOX_EGRESS_RULES_DIR */
@@ -21,19 +24,22 @@ struct sources {
     struct always always;
     struct sock_addr upstreams[SOURCES_UPSTREAMS_MAX];
     size_t n_upstreams;
-    struct resolv_conf resolv_conf; /* empty when it cannot be read */
-    struct why warnings[2];         /* empty text: none */
+    struct resolv_conf resolv_conf; /* empty when it cannot be read; its search list is that of the first start */
+    struct search_text search;       /* that list as text */
+    struct why warnings[SOURCES_WARNINGS]; /* empty text: none */
 };
 
 /* What an earlier start used, for a start that may not believe /etc/resolv.conf any more. */
 struct kept_upstreams {
     struct sock_addr list[SOURCES_UPSTREAMS_MAX];
     size_t n;
+    struct search_text search;
+    bool has_search;
 };
 
 /* The policy file if it is valid, else OPENSANDBOX_EGRESS_RULES, else deny-all; the always files; the configured
- * upstreams, else those kept, if any, else those of /etc/resolv.conf, whose search list counts in any case. 0, or
- * -errno with `why`. Blocks on the disk. */
+ * upstreams, else those kept, if any, else those of /etc/resolv.conf; the search list that is kept, else that of
+ * /etc/resolv.conf. 0, or -errno with `why`. Blocks on the disk. */
 int sources_read(const struct config *config, const struct kept_upstreams *kept, struct sources *ret, struct why *why);
 void sources_done(struct sources *sources);
 /* The always files alone. -EINVAL when the content of one is at fault. */

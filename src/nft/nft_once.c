@@ -13,6 +13,13 @@ int nft_recall_upstreams(struct sock_addr *ret, size_t max, size_t *ret_n, struc
     return error ? error : restore_upstreams(conn, ret, max, ret_n, why);
 }
 
+int nft_recall_search(struct search_text *ret, bool *ret_found, struct why *why)
+{
+    _cleanup_conn_ struct conn *conn = NULL;
+    int error = conn_open(&conn, why);
+    return error ? error : restore_search(conn, ret, ret_found, why);
+}
+
 /* One transaction on a socket of its own. */
 static int commit_once(void (*plan)(struct batch *batch), struct why *why)
 {

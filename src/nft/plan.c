@@ -7,6 +7,7 @@
 #include "nft/sets.h"
 #include "nft/table.h"
 
+#include <arpa/inet.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <stdio.h>
@@ -47,17 +48,37 @@ static void put_exempt(struct batch *batch, const struct nft_settings *settings,
 /* No rule looks at them: a later start does, see nft_recall_upstreams(). */
 static void put_upstreams(struct batch *batch, const struct nft_settings *settings, uint8_t family)
 {
-    char name[SET_NAME_MAX], place[24];
+    char name[SET_NAME_MAX], place[40];
     uint8_t key[ENDPOINT_KEY_MAX];
     set_of_endpoints(batch, "upstream", family);
     struct elements elements = {.batch = batch, .type = NFT_MSG_NEWSETELEM, .set = set_name("upstream", family, name)};
     for (size_t i = 0; i < settings->n_upstreams; i++) {
         if (settings->upstreams[i].sa.sa_family != family)
             continue;
-        snprintf(place, sizeof(place), "%zu", i);
+        uint32_t zone = family == AF_INET6 ? settings->upstreams[i].in6.sin6_scope_id : 0;
+        snprintf(place, sizeof(place), zone ? "%zu%%%u" : "%zu", i, zone);
         size_t size = endpoint_key(&settings->upstreams[i], key);
         elements_put(&elements, &(struct element){.key = key, .size = size, .comment = place});
     }
+    elements_end(&elements);
+}
+
+static void put_note(struct elements *elements, uint16_t number, const char *text)
+{
+    uint16_t key = htons(number);
+    elements_put(elements, &(struct element){.key = &key, .size = sizeof(key), .comment = text});
+}
+
+/* Nor at these, see nft_recall_search(). */
+static void put_search(struct batch *batch, const struct search_text *search)
+{
+    struct elements elements = {.batch = batch, .type = NFT_MSG_NEWSETELEM, .set = PLAN_SEARCH_SET};
+    char ndots[32];
+    set_of_numbers(batch, PLAN_SEARCH_SET);
+    for (size_t i = 0; i < search->n; i++)
+        put_note(&elements, (uint16_t)i, search->names[i]);
+    snprintf(ndots, sizeof(ndots), PLAN_NDOTS "%u", search->ndots);
+    put_note(&elements, SEARCH_TEXT_NAMES, ndots);
     elements_end(&elements);
 }
 
@@ -74,6 +95,8 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
         put_upstreams(batch, settings, AF_INET);
         put_upstreams(batch, settings, AF_INET6);
     }
+    if (settings->search)
+        put_search(batch, settings->search);
     if (zones)
         chain_own(batch, settings);
     chain_dns(batch, settings);

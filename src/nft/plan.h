@@ -5,6 +5,10 @@
 #include "nft/batch.h"
 #include "nft/nft.h"
 
+/* Numbers in the order of the search list with its names as comments, and SEARCH_TEXT_NAMES with ndots. */
+#define PLAN_SEARCH_SET "search"
+#define PLAN_NDOTS "ndots:"
+
 /* Takes the table away whether or not there is one. */
 void plan_remove(struct batch *batch);
 /* Replaces whatever table bears our name by ours; learned and revoked addresses are empty. `zones`: with

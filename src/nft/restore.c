@@ -2,8 +2,10 @@
 
 #include "base/loop.h"
 #include "nft/elements.h"
+#include "nft/plan.h"
 #include "nft/sets.h"
 
+#include <arpa/inet.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libnftnl/common.h>
@@ -101,6 +103,8 @@ static int take_upstream(void *ctx, const struct element *element)
         !sock_addr_port(&upstream))
         return 0;
     unsigned long place = strtoul(element->comment, &end, 10);
+    if (*end == '%' && reader->family == AF_INET6)
+        upstream.in6.sin6_scope_id = (uint32_t)strtoul(end + 1, &end, 10);
     if (end != element->comment && !*end && place < reader->max)
         reader->list[place] = upstream;
     return 0;
@@ -161,5 +165,42 @@ int restore_is_open(struct conn *conn, bool *ret, struct why *why)
     if (error && error != -ENOENT)
         return why_set(why, error, "cannot ask for the rules in place: %s", strerror(-error));
     *ret = error || policy == NF_ACCEPT;
+    return 0;
+}
+
+static int take_search(void *ctx, const struct element *element)
+{
+    struct search_text *search = ctx;
+    uint16_t number;
+    char *end;
+    if (!element->key || element->size != sizeof(number) || !element->comment ||
+        strlen(element->comment) >= SEARCH_TEXT_MAX)
+        return 0;
+    memcpy(&number, element->key, sizeof(number));
+    number = ntohs(number);
+    if (number < SEARCH_TEXT_NAMES) {
+        strcpy(search->names[number], element->comment);
+    } else if (number == SEARCH_TEXT_NAMES && !strncmp(element->comment, PLAN_NDOTS, strlen(PLAN_NDOTS))) {
+        search->ndots = (unsigned)strtoul(element->comment + strlen(PLAN_NDOTS), &end, 10);
+        search->n = *end ? 0 : SEARCH_TEXT_NAMES; /* found */
+    }
+    return 0;
+}
+
+int restore_search(struct conn *conn, struct search_text *ret, bool *ret_found, struct why *why)
+{
+    struct element_reader reader = {.take = take_search, .ctx = ret};
+    int error = -EINTR;
+    for (size_t i = 0; i < TRIES && error == -EINTR; i++) {
+        memset(ret, 0, sizeof(*ret));
+        error = read_set(conn, PLAN_SEARCH_SET, &reader, why);
+    }
+    if (error)
+        return error;
+    *ret_found = ret->n > 0;
+    ret->n = 0;
+    for (size_t i = 0; i < SEARCH_TEXT_NAMES; i++)
+        if (ret->names[i][0])
+            memmove(ret->names[ret->n++], ret->names[i], SEARCH_TEXT_MAX);
     return 0;
 }

@@ -5,6 +5,7 @@
 
 #include "nft/changes.h"
 #include "nft/conn.h"
+#include "nft/nft.h"
 
 /* Fills the mirrors, which are empty, with the elements that have time left and names, and at most as many as fit:
  * those that end first are left out. Absent sets are empty ones. 0 or -errno. */
@@ -14,5 +15,8 @@ int restore_upstreams(struct conn *conn, struct sock_addr *ret, size_t max, size
 /* Whether everything that leaves passed until now: there is no filter of ours, or one that allows by default, or only
  * that of a closed sandbox, under which what was open before could wait. 0 or -errno. */
 int restore_is_open(struct conn *conn, bool *ret, struct why *why);
+
+/* The search list of the table. 0 or -errno. */
+int restore_search(struct conn *conn, struct search_text *ret, bool *ret_found, struct why *why);
 
 #endif

@@ -62,6 +62,11 @@ void set_of_peers(struct batch *batch, const char *stem, uint8_t family, uint32_
             address << 2 * KEY_TYPE_BITS | KEY_PROTOCOL << KEY_TYPE_BITS | KEY_PORT, peer_key_size(family), size);
 }
 
+void set_of_numbers(struct batch *batch, const char *name)
+{
+    declare(batch, name, batch_next_set_id(batch), 0, KEY_PORT, sizeof(uint16_t), 0);
+}
+
 size_t endpoint_key(const struct sock_addr *endpoint, uint8_t key[ENDPOINT_KEY_MAX])
 {
     struct ip_addr addr = sock_addr_ip(endpoint);

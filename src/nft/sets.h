@@ -23,6 +23,8 @@ void set_of_endpoints(struct batch *batch, const char *stem, uint8_t family);
 /* The same for addresses, protocols and ports that rules remember for a time. */
 void set_of_peers(struct batch *batch, const char *stem, uint8_t family, uint32_t size);
 size_t peer_key_size(uint8_t family);
+/* A set of 16-bit numbers in network order. */
+void set_of_numbers(struct batch *batch, const char *name);
 #define ENDPOINT_KEY_MAX 20
 /* Address and port, each padded to four bytes, and its size. */
 size_t endpoint_key(const struct sock_addr *endpoint, uint8_t key[ENDPOINT_KEY_MAX]);

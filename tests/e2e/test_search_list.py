@@ -49,7 +49,49 @@ def test_link_local_nameserver_with_a_zone(world, start, resolver):
     link = json.loads(world.internet.run("ip", "-j", "link", "show", "dev", "eth0").stdout)[0]
     neighbour = resolver(f"fe80::53%{link['ifindex']}", faults.good)
     world.sandbox.resolv_conf("nameserver fe80::53%eth0\n")
-    start(RULES=RULES, DNS_UPSTREAM=None)
+    sidecar = start(RULES=RULES, DNS_UPSTREAM=None)
     for tcp in False, True:
         assert dnsclient.addresses(dnsclient.ask(world.sandbox, "www.allowed.test", tcp=tcp)) == ["203.0.113.10"]
     assert neighbour.asked("www.allowed.test")
+    world.sandbox.resolv_conf("nameserver 198.51.100.53\n")  # the kernel's table remembers the zone
+    sidecar.kill()
+    sidecar.restart().wait_healthy()
+    assert dnsclient.addresses(dnsclient.ask(world.sandbox, "api.allowed.test")) == ["203.0.113.10"]
+    assert neighbour.asked("api.allowed.test")
+
+
+def test_list_of_the_first_start_stays_over_a_restart(world, start):
+    """An application that writes a search list would else make its denials quiet."""
+    world.sandbox.resolv_conf(f"nameserver {UPSTREAM_V4}\n{SEARCH}")
+    sidecar = start(RULES=RULES, LOG_LEVEL="debug")
+    world.sandbox.resolv_conf(f"nameserver {UPSTREAM_V4}\nsearch evil.test\n")
+    for _ in range(2):  # it is put in place anew as it was read back
+        sidecar.kill()
+        sidecar.records.clear()
+        sidecar.restart().wait_healthy()
+        sidecar.wait_record(lambda record: record["level"] == "warn" and "search list" in record["msg"])
+        for suffix, level in ("svc.cluster.test", "debug"), ("default.svc.cluster.test", "debug"), ("evil.test", "info"):
+            dnsclient.ask(world.sandbox, f"www.allowed.test.{suffix}")
+            assert sidecar.wait_event("denied", target_host=f"www.allowed.test.{suffix}")["level"] == level
+    table = world.sandbox.table()
+    assert 'comment "ndots:5"' in table and 'comment "default.svc.cluster.test"' in table
+
+
+def test_no_list_at_the_first_start_stays_none(world, start):
+    world.sandbox.resolv_conf(f"nameserver {UPSTREAM_V4}\n")
+    sidecar = start(RULES=RULES, MODE="dns")
+    world.sandbox.resolv_conf(f"nameserver {UPSTREAM_V4}\nsearch evil.test\n")
+    sidecar.kill()
+    sidecar.restart().wait_healthy()
+    dnsclient.ask(world.sandbox, "www.allowed.test.evil.test")
+    sidecar.wait_event("denied", target_host="www.allowed.test.evil.test")
+
+
+def test_list_that_stayed_is_no_warning(world, start):
+    world.sandbox.resolv_conf(f"nameserver {UPSTREAM_V4}\n{SEARCH}")
+    sidecar = start(RULES=RULES)
+    sidecar.kill()
+    sidecar.records.clear()
+    sidecar.restart().wait_healthy()
+    sidecar.wait_event("loaded")
+    assert not [record for record in sidecar.records if "resolv.conf" in record["msg"]]
