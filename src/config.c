@@ -42,6 +42,7 @@ static const struct variable variables[] = {
     {HOST_NETWORK_VARIABLE, config_parse_nothing, "off"},
     {"OPENSANDBOX_EGRESS_MAX_ADDRESSES", config_parse_tuning, "262144", FIELD(max_addresses), .min = 16,
      .max = 4194304},
+    {"OPENSANDBOX_EGRESS_DNS_CACHE", config_parse_tuning, "4096", FIELD(dns_cache), .min = 0, .max = 262144},
     {"OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT", config_refuse_interception, "off"},
 };
 
@@ -91,6 +92,7 @@ int config_from_env(struct config **ret, struct why *why)
         .upstream_probe_interval_s = 30,
         .log_level = LOG_INFO,
         .max_addresses = 262144,
+        .dns_cache = 4096,
     };
     sock_addr_parse("[::]:18080", 0, &config->http_addr);
     why_set(why, 0, "out of memory"); /* the one failure that says nothing of its own */

@@ -477,6 +477,12 @@ static void denied(void *ctx, const uint8_t *name, size_t len)
     exporter_denied(daemon->exporter, name, len);
 }
 
+static bool reaches(void *ctx, const struct ip_addr *addr, uint32_t seconds, uint64_t now_ns)
+{
+    struct daemon *daemon = ctx;
+    return nft_reaches(daemon->enforcer.nft, addr, seconds, now_ns);
+}
+
 static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->config;
@@ -516,6 +522,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
         .timeout_s = config->upstream_timeout_s,
         .probe_name = config->upstream_probe ? config->upstream_probe : ".",
         .probe_interval_s = config->upstream_probe_interval_s,
+        .cache_entries = config->dns_cache,
         .search = sources->resolv_conf.search,
         .n_search = sources->resolv_conf.n_search,
         .ndots = sources->resolv_conf.ndots,
@@ -525,6 +532,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
     struct dns_hooks hooks = {
         .ctx = daemon,
         .learn = learn,
+        .reaches = config->filter ? reaches : NULL,
         .hold_seconds = config->filter ? nft_hold_seconds : NULL,
         .denied = config->webhook ? denied : NULL,
         .upstream_loops = upstream_loops,

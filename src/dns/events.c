@@ -4,13 +4,20 @@
 
 #define LOGGED_IPS_MAX 64 /* what a line can hold with room to spare */
 
-void event_outbound(struct log *log, const struct policy *skip, const struct dns_question *question,
-                    const struct learned *addresses, size_t n)
+static bool begin_outbound(struct log *log, const struct policy *skip, const struct dns_question *question)
 {
     if (!log_wants(log, LOG_INFO) || (skip && policy_match_name(skip, question->name, question->name_len)) ||
         !log_begin(log, LOG_INFO, LOG_OUTBOUND, "egress outbound"))
-        return;
+        return false;
     log_name(log, "target.host", question->name, question->name_len);
+    return true;
+}
+
+void event_outbound(struct log *log, const struct policy *skip, const struct dns_question *question,
+                    const struct learned *addresses, size_t n)
+{
+    if (!begin_outbound(log, skip, question))
+        return;
     if (n) {
         struct ip_addr ips[LOGGED_IPS_MAX];
         n = n < LOGGED_IPS_MAX ? n : LOGGED_IPS_MAX;
@@ -18,6 +25,21 @@ void event_outbound(struct log *log, const struct policy *skip, const struct dns
             ips[i] = addresses[i].addr;
         log_ips(log, "target.ips", ips, n);
     }
+    log_end(log);
+}
+
+void event_outbound_kept(struct log *log, const struct policy *skip, const struct dns_question *question,
+                         const struct dns_found *found, size_t n)
+{
+    if (!begin_outbound(log, skip, question))
+        return;
+    struct ip_addr ips[LOGGED_IPS_MAX];
+    n = n < LOGGED_IPS_MAX ? n : LOGGED_IPS_MAX;
+    for (size_t i = 0; i < n; i++)
+        ips[i] = found[i].addr;
+    if (n)
+        log_ips(log, "target.ips", ips, n);
+    log_str(log, "cache", "hit", 3);
     log_end(log);
 }
 

@@ -10,6 +10,9 @@
 /* egress.outbound: a name was let through and answered with these addresses. Not when `skip` matches it. */
 void event_outbound(struct log *log, const struct policy *skip, const struct dns_question *question,
                     const struct learned *addresses, size_t n);
+/* The same for an answer that was kept; the record says so. */
+void event_outbound_kept(struct log *log, const struct policy *skip, const struct dns_question *question,
+                         const struct dns_found *found, size_t n);
 /* egress.outbound: a name was let through and no upstream answered. */
 void event_outbound_failed(struct log *log, const struct dns_question *question, const char *error);
 /* egress.denied: the name was let through, and these of its addresses were not. */

@@ -45,13 +45,21 @@ static size_t plain_name(struct wire *wire)
     }
 }
 
-static bool options_fit(const uint8_t *rdata, size_t len)
+/* Options that end at the next hop: cookies (RFC 7873), keepalive (RFC 7828), padding (RFC 7830). */
+static bool ends_here(uint16_t option)
+{
+    return option == LDNS_EDNS_COOKIE || option == LDNS_EDNS_KEEPALIVE || option == LDNS_EDNS_PADDING;
+}
+
+static bool scan_options(const uint8_t *rdata, size_t len, bool *ret_end_here)
 {
     struct wire wire = wire_init(rdata, len);
+    bool end_here = true;
     while (!wire.failed && wire_left(&wire)) {
-        wire_u16(&wire); /* code */
+        end_here &= ends_here(wire_u16(&wire));
         wire_take(&wire, wire_u16(&wire));
     }
+    *ret_end_here = end_here;
     return !wire.failed;
 }
 
@@ -59,16 +67,18 @@ static bool options_fit(const uint8_t *rdata, size_t len)
  * nothing else, and a signature (TSIG, SIG(0)) would not survive forwarding. */
 static bool scan_additional(const uint8_t *msg, size_t len, size_t at, unsigned count, struct dns_edns *ret)
 {
-    struct dns_edns edns = {0};
+    struct dns_edns edns = {.plain = true};
     struct dns_rr rr;
     if (count) {
+        bool end_here;
         if (count > 1 || !dns_rr_at(msg, len, at, &rr) || rr.type != LDNS_RR_TYPE_OPT || msg[rr.owner] != 0 ||
-            !options_fit(msg + rr.rdata, rr.rdlen))
+            !scan_options(msg + rr.rdata, rr.rdlen, &end_here))
             return false;
         edns = (struct dns_edns){
             .present = true,
             .version = msg[rr.ttl_at + 1],
             .dnssec_ok = msg[rr.ttl_at + 2] & 0x80,
+            .plain = end_here && !(msg[rr.ttl_at + 2] & 0x7F) && !msg[rr.ttl_at + 3],
             .payload = rr.klass,
             .at = (uint16_t)(rr.ttl_at - 2),
         };

@@ -33,6 +33,7 @@ struct dns_edns {
     bool present;
     uint8_t version;
     bool dnssec_ok;
+    bool plain;       /* no other flag, and no option that concerns more than the sender and us (RFC 7871 ends there) */
     uint16_t payload; /* as sent */
     uint16_t at;      /* offset in the message of the payload field */
 };

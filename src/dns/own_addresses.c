@@ -15,11 +15,20 @@ struct own_addresses {
     struct loop_source bell;
     struct ip_addr *list; /* sorted */
     size_t n;
+    unsigned version;
 };
 
 static int compare(const void *a, const void *b)
 {
     return ip_compare(a, b);
+}
+
+static bool same_list(const struct own_addresses *own, const struct ip_addr *list, size_t n)
+{
+    for (size_t i = 0; i < n && n == own->n; i++)
+        if (!ip_equal(&own->list[i], &list[i]))
+            return false;
+    return n == own->n;
 }
 
 /* The list anew. The kernel answers from memory: this takes microseconds per interface, and happens rarely. */
@@ -43,6 +52,7 @@ static int read_all(struct own_addresses *own)
     if (!list)
         return -ENOMEM;
     qsort(list, n, sizeof(*list), compare);
+    own->version += !same_list(own, list, n); /* lifetimes are news to the kernel, and none to us */
     free(own->list);
     own->list = list;
     own->n = n;
@@ -100,6 +110,11 @@ void own_addresses_free(struct own_addresses *own)
     close(own->bell.fd);
     free(own->list);
     free(own);
+}
+
+unsigned own_addresses_version(const struct own_addresses *own)
+{
+    return own->version;
 }
 
 bool own_addresses_have(const struct own_addresses *own, const struct ip_addr *addr)

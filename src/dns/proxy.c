@@ -1,5 +1,7 @@
 #include "dns/proxy_state.h"
 
+#include "policy/hash.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -65,6 +67,8 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
     struct forwarder_callbacks callbacks = {
         .ctx = proxy, .answered = proxy_answered, .failed = proxy_upstreams_exhausted, .batch_end = proxy_commit};
     int error = open_listeners(proxy, settings);
+    if (!error && settings->cache_entries)
+        error = cache_new(settings->cache_entries, hash_seed(), &proxy->cache);
     if (!error)
         error = own_addresses_new(loop, log, &proxy->own);
     if (!error)
@@ -107,7 +111,7 @@ void dns_proxy_watch_upstreams(struct dns_proxy *proxy)
 
 static void drop_query(void *ctx, struct query *query)
 {
-    proxy_release(ctx, query);
+    proxy_release_all(ctx, query);
 }
 
 void dns_proxy_free(struct dns_proxy *proxy)
@@ -123,6 +127,7 @@ void dns_proxy_free(struct dns_proxy *proxy)
     for (size_t i = 0; i < proxy->replies.n_listeners; i++)
         udp_listener_free(proxy->replies.listeners[i]);
     tcp_server_free(proxy->tcp);
+    cache_free(proxy->cache);
     free(proxy);
 }
 
@@ -130,6 +135,8 @@ void dns_proxy_set_layers(struct dns_proxy *proxy, const struct policy_layers *l
 {
     proxy->layers = *layers;
     proxy->generation++;
+    if (proxy->cache)
+        cache_clear(proxy->cache);
 }
 
 void dns_proxy_set_log_skip(struct dns_proxy *proxy, const struct policy *log_skip)

@@ -17,6 +17,8 @@ struct dns_hooks {
     void *ctx;
     /* Makes the addresses of one batch of answers reachable, before the answers leave. All or none; 0 or -errno. */
     int (*learn)(void *ctx, const struct learned *addresses, size_t n, uint64_t now_ns);
+    /* Whether the address stays reachable for that many seconds from now; NULL: any does. */
+    bool (*reaches)(void *ctx, const struct ip_addr *addr, uint32_t seconds, uint64_t now_ns);
     /* Seconds for which a client may hold an address that is learned now with this TTL; NULL: as long as it says. */
     uint32_t (*hold_seconds)(uint32_t ttl);
     /* A client's query for this name (wire format, lower-case) was denied; not called for names that a search list
@@ -40,6 +42,7 @@ struct dns_settings {
     unsigned timeout_s;     /* for one query over all upstreams */
     const char *probe_name; /* what upstreams are asked to see whether they answer; see prober.h */
     unsigned probe_interval_s;
+    size_t cache_entries; /* answers kept, CACHE_ENTRIES_MAX at most; 0: none, and every query is asked by itself */
     const struct dns_suffix *search; /* what stub resolvers put behind names */
     size_t n_search;
     unsigned ndots;                /* as in resolv_conf.h, for names that the sidecar itself looks up */

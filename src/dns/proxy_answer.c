@@ -25,6 +25,7 @@ void proxy_release(struct dns_proxy *proxy, struct query *query)
     struct tcp_client *tcp = query->tcp;
     if (query->purpose == QUERY_CLIENT)
         metric_set(proxy->metrics, METRIC_DNS_IN_FLIGHT, metric_get(proxy->metrics, METRIC_DNS_IN_FLIGHT) - 1);
+    sharing_end(&proxy->sharing, query);
     forwarder_release(proxy->forwarder, query);
     if (tcp)
         tcp_client_unref(tcp);
@@ -39,17 +40,27 @@ static void count_forwarded(struct dns_proxy *proxy, const struct query *query, 
                      (double)(loop_now(proxy->loop) - query->started_ns) / (double)NS_PER_S);
 }
 
+void proxy_release_all(struct dns_proxy *proxy, struct query *query)
+{
+    for (struct query *next; query; query = next) {
+        next = query->next_asker;
+        proxy_release(proxy, query);
+    }
+}
+
 /* SERVFAIL to whoever asked, and the end of the query. */
 static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_question *question, int ede,
                  const char *error)
 {
-    struct client client = client_of(query);
-    count_forwarded(proxy, query, &client, DNS_FAILED);
-    wire_store16(query->packet, query->client_id); /* it is not sent any more */
-    replies_empty(&proxy->replies, &client, query->packet, question->end, &query->edns, LDNS_RCODE_SERVFAIL, ede,
-                  error);
-    event_outbound_failed(proxy->log, question, error);
-    proxy_release(proxy, query);
+    for (struct query *asker = query; asker; asker = asker->next_asker) {
+        struct client client = client_of(asker);
+        count_forwarded(proxy, asker, &client, DNS_FAILED);
+        wire_store16(asker->packet, asker->client_id); /* it is not sent any more */
+        replies_empty(&proxy->replies, &client, asker->packet, question->end, &asker->edns, LDNS_RCODE_SERVFAIL, ede,
+                      error);
+        event_outbound_failed(proxy->log, question, error);
+    }
+    proxy_release_all(proxy, query);
 }
 
 /* Nobody asked: what we wanted to know is known. `msg` is NULL when no answer came. */
@@ -88,20 +99,34 @@ void proxy_upstreams_exhausted(void *ctx, struct query *query)
     fail(proxy, query, &question, LDNS_EDE_NO_REACHABLE_AUTHORITY, query->error);
 }
 
-/* Hands one staged answer to its client, as the client asked for it. */
-static void deliver(struct dns_proxy *proxy, struct staged *staged)
+/* Hands `msg`, which holds the staged answer, to one client, as that client asked for it. */
+static void deliver_to(struct dns_proxy *proxy, const struct staged *staged, const struct query *query, uint8_t *msg)
 {
-    struct query *query = staged->query;
     struct client client = client_of(query);
+    size_t len = staged->len;
     count_forwarded(proxy, query, &client, DNS_ALLOWED);
-    wire_store16(staged->msg, query->client_id);
+    wire_store16(msg, query->client_id);
     /* The client's own spelling, whatever the upstream made of it (draft-vixie-dnsext-dns0x20). */
-    memcpy(staged->msg + DNS_HEADER_SIZE, query->packet + DNS_HEADER_SIZE,
-           (size_t)(query->question_end - DNS_HEADER_SIZE));
-    if (!query->tcp && staged->len > query->client_payload)
-        staged->len = dns_reply_truncate(staged->msg, query->question_end, &query->edns);
-    replies_send(&proxy->replies, &client, staged->msg, staged->len);
+    memcpy(msg + DNS_HEADER_SIZE, query->packet + DNS_HEADER_SIZE, (size_t)(query->question_end - DNS_HEADER_SIZE));
+    if (!query->tcp && len > query->client_payload)
+        len = dns_reply_truncate(msg, query->question_end, &query->edns);
+    replies_send(&proxy->replies, &client, msg, len);
     event_outbound(proxy->log, proxy->log_skip, &staged->question, proxy->addresses + staged->first, staged->n);
+}
+
+/* Everybody gets a copy but the first, and, over TCP, where sending copies. */
+static void deliver(struct dns_proxy *proxy, const struct staged *staged)
+{
+    size_t len = staged->len < CLIENT_PAYLOAD_MAX ? staged->len : CLIENT_PAYLOAD_MAX;
+    for (struct query *asker = staged->query->next_asker; asker; asker = asker->next_asker) {
+        uint8_t *msg = staged->msg;
+        if (!asker->tcp) {
+            msg = replies_room(&proxy->replies, len < DNS_REPLY_MAX ? DNS_REPLY_MAX : len);
+            memcpy(msg, staged->msg, len);
+        }
+        deliver_to(proxy, staged, asker, msg);
+    }
+    deliver_to(proxy, staged, staged->query, staged->msg);
 }
 
 static bool learn(struct dns_proxy *proxy, size_t first, size_t n)
@@ -127,7 +152,7 @@ void proxy_commit(void *ctx)
     replies_flush(&proxy->replies);
     for (size_t i = 0; i < proxy->n_staged; i++)
         if (proxy->staged[i].reachable)
-            proxy_release(proxy, proxy->staged[i].query);
+            proxy_release_all(proxy, proxy->staged[i].query);
     proxy->n_staged = proxy->n_addresses = 0;
 }
 
@@ -182,14 +207,26 @@ static int stage_addresses(struct dns_proxy *proxy, struct staged *staged)
 /* The guard left no address: the name exists, and has none of this type. */
 static void answer_nothing(struct dns_proxy *proxy, const struct staged *staged)
 {
-    struct query *query = staged->query;
-    struct client client = client_of(query);
-    count_forwarded(proxy, query, &client, DNS_ALLOWED);
-    wire_store16(query->packet, query->client_id);
-    replies_empty(&proxy->replies, &client, query->packet, query->question_end, &query->edns, LDNS_RCODE_NOERROR,
-                  LDNS_EDE_BLOCKED, "blocked by the rebinding guard");
-    event_outbound(proxy->log, proxy->log_skip, &staged->question, NULL, 0);
-    proxy_release(proxy, query);
+    for (struct query *asker = staged->query; asker; asker = asker->next_asker) {
+        struct client client = client_of(asker);
+        count_forwarded(proxy, asker, &client, DNS_ALLOWED);
+        wire_store16(asker->packet, asker->client_id);
+        replies_empty(&proxy->replies, &client, asker->packet, asker->question_end, &asker->edns, LDNS_RCODE_NOERROR,
+                      LDNS_EDE_BLOCKED, "blocked by the rebinding guard");
+        event_outbound(proxy->log, proxy->log_skip, &staged->question, NULL, 0);
+    }
+    proxy_release_all(proxy, staged->query);
+}
+
+/* The policy changed while the query was under way, and denies the name by now. */
+static void deny_late(struct dns_proxy *proxy, const struct staged *staged, const struct decision *decision)
+{
+    for (struct query *asker = staged->query; asker; asker = asker->next_asker) {
+        struct client client = client_of(asker);
+        wire_store16(asker->packet, asker->client_id);
+        proxy_deny(proxy, &client, asker->packet, &staged->question, &asker->edns, decision);
+    }
+    proxy_release_all(proxy, staged->query);
 }
 
 bool proxy_answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
@@ -210,17 +247,16 @@ bool proxy_answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
     if (query->generation != proxy->generation) {
         struct decision decision = policy_decide(&proxy->layers, staged->question.name, staged->question.name_len);
         if (decision.action == ACTION_DENY) {
-            struct client client = client_of(query);
-            wire_store16(query->packet, query->client_id);
-            proxy_deny(proxy, &client, query->packet, &staged->question, &query->edns, &decision);
-            proxy_release(proxy, query);
+            deny_late(proxy, staged, &decision);
             return true;
         }
     }
     int error = stage_addresses(proxy, staged);
-    if (!error)
+    if (!error) {
+        proxy_keep(proxy, staged);
         proxy->n_staged++;
-    else if (error == -ENODATA)
+    } else if (error == -ENODATA) {
         answer_nothing(proxy, staged);
+    }
     return error != -EBADMSG;
 }

@@ -3,8 +3,6 @@
 #include "base/wire.h"
 #include "dns/events.h"
 
-#define CLIENT_PAYLOAD_MAX 4096 /* whatever a UDP client says it takes: longer answers are for TCP */
-
 void proxy_deny(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
                 const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision)
 {
@@ -25,9 +23,15 @@ static bool type_refused(uint16_t type)
            (type >= LDNS_RR_TYPE_TKEY && type <= LDNS_RR_TYPE_ANY);
 }
 
+#define OPT_TAIL 8 /* from the payload to the end of an OPT record without options */
+
+/* `key` is NULL when the answer is for this client alone. */
 static void forward(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len,
-                    const struct dns_question *question, const struct dns_edns *edns)
+                    const struct dns_question *question, const struct dns_edns *edns, const struct cache_key *key)
 {
+    bool drop_options = edns->present && edns->plain;
+    if (drop_options)
+        len = edns->at + OPT_TAIL;
     struct query *query = forwarder_take(proxy->forwarder, msg, len);
     if (!query) {
         proxy_count(proxy, client, DNS_FAILED);
@@ -40,20 +44,36 @@ static void forward(struct dns_proxy *proxy, const struct client *client, const 
     else
         query->peer = *client->peer;
     query->listener = client->listener;
-    query->client_payload = DNS_UDP_PLAIN_MAX;
-    if (edns->present) {
-        if (edns->payload > DNS_UDP_PLAIN_MAX)
-            query->client_payload = edns->payload < CLIENT_PAYLOAD_MAX ? edns->payload : CLIENT_PAYLOAD_MAX;
-        if (edns->payload > DNS_UDP_EDNS_MAX)
-            wire_store16(query->packet + edns->at, DNS_UDP_EDNS_MAX);
-    }
+    query->client_payload = client_payload(edns);
+    if (edns->present && edns->payload > DNS_UDP_EDNS_MAX)
+        wire_store16(query->packet + edns->at, DNS_UDP_EDNS_MAX);
+    if (drop_options)
+        wire_store16(query->packet + edns->at + OPT_TAIL - 2, 0);
     query->question_end = question->end;
     query->type = question->type;
     query->edns = *edns;
     query->generation = proxy->generation;
     query->started_ns = loop_now(proxy->loop);
     metric_add(proxy->metrics, METRIC_DNS_IN_FLIGHT, 1);
+    if (key) {
+        query->keyed = true;
+        query->key = *key;
+        if (sharing_join(&proxy->sharing, query))
+            return;
+    }
     forwarder_send(proxy->forwarder, query);
+}
+
+static void answer(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len,
+                   const struct dns_question *question, const struct dns_edns *edns)
+{
+    if (!proxy->cache || !edns->plain) {
+        forward(proxy, client, msg, len, question, edns, NULL);
+        return;
+    }
+    struct cache_key key = cache_key(proxy->cache, msg, question, edns);
+    if (!proxy_serve_kept(proxy, client, msg, question, edns, &key))
+        forward(proxy, client, msg, len, question, edns, &key);
 }
 
 static void handle_query(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len)
@@ -86,8 +106,8 @@ static void handle_query(struct dns_proxy *proxy, const struct client *client, c
     }
     const struct loop_probe *probe = loop_probe_find(&proxy->loop_probes, question.name, question.name_len);
     if (probe && question.type == LDNS_RR_TYPE_TXT) {
-        uint8_t *answer = replies_room(&proxy->replies);
-        replies_send(&proxy->replies, client, answer, loop_probe_answer(probe, msg, question.end, answer));
+        uint8_t *reply = replies_room(&proxy->replies, LOOP_PROBE_MAX);
+        replies_send(&proxy->replies, client, reply, loop_probe_answer(probe, msg, question.end, reply));
         return;
     }
     struct decision decision = policy_decide(&proxy->layers, question.name, question.name_len);
@@ -97,7 +117,7 @@ static void handle_query(struct dns_proxy *proxy, const struct client *client, c
         proxy_count(proxy, client, DNS_REFUSED);
         replies_empty(&proxy->replies, client, msg, question.end, &edns, LDNS_RCODE_REFUSED, DNS_EDE_NONE, NULL);
     } else {
-        forward(proxy, client, msg, len, &question, &edns);
+        answer(proxy, client, msg, len, &question, &edns);
     }
 }
 

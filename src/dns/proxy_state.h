@@ -1,5 +1,5 @@
-/* What the parts of the proxy share: proxy.c (its life), proxy_query.c (what clients ask), proxy_answer.c (what
- * upstreams answer). Nobody else includes this. */
+/* What the parts of the proxy share: proxy.c (its life), proxy_query.c (what clients ask), proxy_cache.c (what is
+ * answered without asking), proxy_answer.c (what upstreams answer). Nobody else includes this. */
 #ifndef DNS_PROXY_STATE_H
 #define DNS_PROXY_STATE_H
 
@@ -12,8 +12,10 @@
 #include "dns/rebinding.h"
 #include "dns/replies.h"
 #include "dns/search_list.h"
+#include "dns/sharing.h"
 
 #define STAGED_MAX 64
+#define CLIENT_PAYLOAD_MAX 4096 /* whatever a UDP client says it takes: longer answers are for TCP */
 
 /* An answer that waits for the end of its batch, when all its addresses are made reachable at once. */
 struct staged {
@@ -42,6 +44,9 @@ struct dns_proxy {
     struct loop_probes loop_probes;
     struct prober *prober;
     struct lookups *lookups;
+    struct cache *cache; /* NULL: off */
+    unsigned cached_for; /* own_addresses_version() when its answers were looked at */
+    struct sharing sharing;
     struct staged staged[STAGED_MAX];
     size_t n_staged;
     struct learned addresses[DNS_MESSAGE_MAX / 15 + 1]; /* as many as one message can hold */
@@ -56,12 +61,27 @@ void proxy_tcp_query(void *ctx, struct tcp_client *client, uint8_t *msg, size_t 
 void proxy_deny(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
                 const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision);
 
+/* Answers from the cache, when it has an answer whose addresses stay reachable for as long as it may be held. */
+bool proxy_serve_kept(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
+                      const struct dns_question *question, const struct dns_edns *edns, const struct cache_key *key);
+/* Keeps a staged answer, whose addresses are in proxy->found, if it may be kept. */
+void proxy_keep(struct dns_proxy *proxy, const struct staged *staged);
+/* Bytes that a client takes over UDP. */
+static inline uint16_t client_payload(const struct dns_edns *edns)
+{
+    if (!edns->present || edns->payload < DNS_UDP_PLAIN_MAX)
+        return DNS_UDP_PLAIN_MAX;
+    return edns->payload < CLIENT_PAYLOAD_MAX ? edns->payload : CLIENT_PAYLOAD_MAX;
+}
+
 /* Callbacks of the forwarder, see there. */
 bool proxy_answered(void *ctx, struct query *query, uint8_t *msg, size_t len);
 void proxy_upstreams_exhausted(void *ctx, struct query *query);
 /* The end of a batch: addresses into the kernel first, answers to the clients after it. */
 void proxy_commit(void *ctx);
-/* The end of a query. */
+/* The end of a query and of those that share it. */
+void proxy_release_all(struct dns_proxy *proxy, struct query *query);
+/* The end of one query. */
 void proxy_release(struct dns_proxy *proxy, struct query *query);
 
 /* What became of a client's query; once for each. */

@@ -102,6 +102,9 @@ struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len
     query->purpose = QUERY_CLIENT;
     query->error = NULL;
     query->waits_in = NULL;
+    query->keyed = query->shared = false;
+    query->n_askers = 0;
+    query->next_asker = NULL;
     assign_id(pool, query);
     return query;
 }

@@ -4,6 +4,7 @@
 #define DNS_QUERY_H
 
 #include "base/ip.h"
+#include "dns/cache.h"
 #include "dns/message.h"
 #include "dns/upstream.h"
 
@@ -51,7 +52,14 @@ struct query {
     uint16_t type;
     struct dns_edns edns;
     uint32_t generation; /* of the policy that let it through */
-    uint8_t *packet;     /* as sent upstream */
+    /* with whom it is shared, see sharing.h */
+    bool keyed; /* `key` is set: its answer may be kept */
+    bool shared;
+    uint16_t n_askers; /* linked behind it */
+    struct cache_key key;
+    struct query *next_asker, *next_shared;
+    /* the datagram */
+    uint8_t *packet; /* as sent upstream */
     uint8_t inline_packet[QUERY_INLINE];
     /* where it is now */
     uint64_t started_ns, end_ns, deadline_ns;

@@ -8,7 +8,7 @@
 #include "dns/udp_listener.h"
 
 #define UDP_LISTENERS_MAX 4
-#define REPLIES_MAX 64
+#define REPLIES_BYTES 65536
 
 /* Whom a reply goes to. */
 struct client {
@@ -20,12 +20,12 @@ struct client {
 struct replies {
     struct udp_listener *listeners[UDP_LISTENERS_MAX]; /* borrowed */
     size_t n_listeners;
-    uint8_t made[REPLIES_MAX][DNS_REPLY_MAX]; /* queued with a listener and not sent */
-    size_t n_made;
+    uint8_t made[REPLIES_BYTES]; /* queued with a listener and not sent */
+    size_t used;
 };
 
-/* Room for a reply of our own, until replies_flush(). */
-uint8_t *replies_room(struct replies *replies);
+/* Room for one reply of our own, REPLIES_BYTES at most: it is taken when that reply is sent, until replies_flush(). */
+uint8_t *replies_room(struct replies *replies, size_t size);
 /* `msg` must stay as it is until replies_flush(). */
 void replies_send(struct replies *replies, const struct client *client, const uint8_t *msg, size_t len);
 /* A header with an error, for a query that could not be read (dns_reply_header). */

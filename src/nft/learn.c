@@ -27,6 +27,14 @@ static bool will_do(const struct lease *lease, uint64_t until)
     return !lease_is_held(lease) && lease->expires_ns + LEASE_TOLERANCE_S * NS_PER_S >= until;
 }
 
+uint64_t learned_until(const struct changes *changes, const struct ip_addr *addr)
+{
+    const struct lease *lease = leases_find(changes_leases(changes, allow_set(addr->family)), addr);
+    if (!lease || leases_find(changes_leases(changes, revoked_set(addr->family)), addr))
+        return 0;
+    return lease->expires_ns;
+}
+
 int learn_address(struct changes *changes, const struct learned *learned, uint64_t now_ns)
 {
     enum timed_set set = allow_set(learned->addr.family), revoked_in = revoked_set(learned->addr.family);

@@ -5,6 +5,8 @@
 #include "base/learned.h"
 #include "nft/changes.h"
 
+/* Until when a learned address is let through by the mirror's reckoning; 0: it is not, or not learned. */
+uint64_t learned_until(const struct changes *changes, const struct ip_addr *addr);
 /* Collects the changes: a lease is made or prolonged, and a revocation ends. 0 or -ENOMEM. */
 int learn_address(struct changes *changes, const struct learned *learned, uint64_t now_ns);
 

@@ -251,3 +251,8 @@ int nft_learn(struct nft *nft, const struct learned *learned, size_t n, uint64_t
         error = learn(nft, learned, n, now_ns);
     return error;
 }
+
+bool nft_reaches(const struct nft *nft, const struct ip_addr *addr, uint32_t seconds, uint64_t now_ns)
+{
+    return !nft->settings->filter || learned_until(nft->changes, addr) > now_ns + (seconds + 1ull) * NS_PER_S;
+}

@@ -97,6 +97,9 @@ void nft_lookup(const struct nft *nft, const struct ip_addr *addr, struct lease_
  * second old. All or none: 0 or -errno; -ENOSPC when these alone are more than max_addresses. When they do not fit
  * beside those known, the ones that end first make room. In dns mode it does nothing. */
 int nft_learn(struct nft *nft, const struct learned *learned, size_t n, uint64_t now_ns);
+/* Whether a learned address is let through for that many seconds from `now_ns` on, whatever connections may add. In dns
+ * mode all are. Reads memory only. */
+bool nft_reaches(const struct nft *nft, const struct ip_addr *addr, uint32_t seconds, uint64_t now_ns);
 /* Seconds that an address learned now with this TTL is let through (TTL + 60, from 60 to 360). */
 uint32_t nft_lease_seconds(uint32_t ttl);
 /* Seconds that a client may hold it: the lease, less what it can lose because it is neither prolonged nor ended to the

@@ -60,6 +60,7 @@ START_TEST(defaults)
     ck_assert_uint_eq(config->dns_port, 15353);
     ck_assert_uint_eq(config->upstream_timeout_s, 5);
     ck_assert_uint_eq(config->max_addresses, 262144);
+    ck_assert_uint_eq(config->dns_cache, 4096);
     ck_assert_uint_eq(config->n_log_outputs, 1);
     ck_assert_str_eq(config->log_outputs[0], "stdout");
     ck_assert_uint_eq(config->n_warnings, 0);
