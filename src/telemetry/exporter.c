@@ -14,7 +14,7 @@
 
 #define BLOCK_BYTES (128 * 1024) /* text that is written at once, more or less */
 #define OWN_QUEUE_BYTES (64 * 1024)
-#define NAP_MIN_MS 2 /* a wake-up for each batch would cost the loop more than its records do */
+#define NAP_MIN_MS 8 /* a wake-up for each batch would cost the loop more than its records do */
 #define NAP_MAX_MS 64
 #define SLEEP_MS 1000 /* a record that rang at the wrong moment waits no longer than this */
 #define DROP_REPORT_INTERVAL_S 1

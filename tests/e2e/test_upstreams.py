@@ -8,7 +8,7 @@ import pytest
 from tests.support import dnsclient, resolver as faults
 from tests.support.tcpclient import connects, refusal_seconds
 from tests.support.waiting import PATIENCE
-from tests.support.world import UPSTREAM_V4, UPSTREAM_V6
+from tests.support.world import GATEWAY_V4, UPSTREAM_V4, UPSTREAM_V6
 
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
 ODD = "198.51.100.53"
@@ -151,3 +151,38 @@ def test_exempt_server_is_asked_directly(world, start, resolver):
     answer = dnsclient.ask(world.sandbox, "www.other.test", server=ODD)
     assert dnsclient.addresses(answer) == ["203.0.113.10"] and direct.asked("www.other.test")
     refusal_seconds(world.sandbox, ODD, port=80)
+
+
+def _ask_at_once(world, names):
+    """Questions that arrive in one piece, and therefore leave together; the addresses of each answer, by name."""
+    with dnsclient.tcp_socket(world.sandbox, UPSTREAM_V4) as sock:
+        wires = [dnsclient.question(name).to_wire() for name in names]
+        sock.sendall(b"".join(len(wire).to_bytes(2, "big") + wire for wire in wires))
+        answers = [dnsclient.receive_tcp(sock) for _ in wires]
+    return {answer.question[0].name.to_text(omit_final_dot=True): dnsclient.addresses(answer) for answer in answers}
+
+
+MANY = [f"{'n' * (1 + i % 3)}{i:02}.allowed.test" for i in range(30)]  # of three lengths
+
+
+@pytest.mark.parametrize("first", [None, DEAD], ids=["good", "dead"])
+def test_many_questions_leave_together(world, start, resolver, first):
+    odd = resolver(ODD, faults.good)
+    start(RULES=RULES, DNS_UPSTREAM=f"{first},{ODD}" if first else ODD)
+    begin = time.monotonic()
+    for _ in range(3 if first else 1):
+        assert _ask_at_once(world, MANY) == {name: ["203.0.113.10"] for name in MANY}
+    assert time.monotonic() - begin < STUB_PATIENCE
+    assert [odd.asked(name) for name in MANY] == [1] * 30
+
+
+def test_path_that_takes_no_bulk(world, start, resolver):
+    """Its packets are smaller than a query: nothing can leave as one packet that is divided later."""
+    odd = resolver(ODD, faults.good)
+    world.sandbox.ip(f"route add {ODD} via {GATEWAY_V4} mtu lock 68")
+    try:
+        start(RULES=RULES, DNS_UPSTREAM=ODD)
+        assert _ask_at_once(world, MANY) == {name: ["203.0.113.10"] for name in MANY}
+        assert [odd.asked(name) for name in MANY] == [1] * 30
+    finally:
+        world.sandbox.ip(f"route del {ODD}")
