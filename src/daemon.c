@@ -11,6 +11,7 @@
 #include "enforcer.h"
 #include "guard.h"
 #include "listen.h"
+#include "nft/devices.h"
 #include "nft/peers.h"
 #include "telemetry/exporter.h"
 #include "telemetry/host.h"
@@ -59,7 +60,7 @@ struct daemon {
     struct watch *watch; /* on the always files */
     struct api *api;
     struct policy_change *change; /* the API's newest */
-    struct loop_source signals;
+    struct loop_source signals, devices;
     /* Read by /healthz: what is not as it should be, if anything. */
     _Atomic(const char *) trouble;
     bool table_lost, file_lost;
@@ -181,9 +182,8 @@ static void render_metrics(void *ctx, bool openmetrics, struct buf *out)
                       out);
 }
 
-static void keep_fired(struct loop_timer *timer)
+static void keep_table(struct daemon *daemon)
 {
-    struct daemon *daemon = timer->owner;
     struct why why;
     bool lost = !enforcer_keep(&daemon->enforcer, &why);
     if (lost && !daemon->table_lost)
@@ -192,7 +192,20 @@ static void keep_fired(struct loop_timer *timer)
         peers_count(daemon->peers);
     daemon->table_lost = lost;
     tell_health(daemon);
+}
+
+static void keep_fired(struct loop_timer *timer)
+{
+    struct daemon *daemon = timer->owner;
+    keep_table(daemon);
     loop_timer_set(daemon->loop, timer, loop_now(daemon->loop) + KEEP_NS);
+}
+
+/* Network devices came or went. */
+static void devices_ready(struct loop_source *source, uint32_t events)
+{
+    devices_drain(source->fd);
+    keep_table(source->owner);
 }
 
 /* --- stopping --- */
@@ -483,6 +496,14 @@ static bool reaches(void *ctx, const struct ip_addr *addr, uint32_t seconds, uin
     return nft_reaches(daemon->enforcer.nft, addr, seconds, now_ns);
 }
 
+/* Without it new devices are found by the look every second. */
+static void watch_devices(struct daemon *daemon)
+{
+    daemon->devices = (struct loop_source){.fd = devices_open(), .ready = devices_ready, .owner = daemon};
+    if (daemon->devices.fd >= 0 && loop_add(daemon->loop, &daemon->devices, EPOLLIN))
+        cleanup_close(&daemon->devices.fd);
+}
+
 static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->config;
@@ -546,6 +567,7 @@ static enum daemon_exit start_enforcement(struct daemon *daemon, struct why *why
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
     tell_health(daemon);
+    watch_devices(daemon);
     loop_timer_set(daemon->loop, &daemon->keep, loop_now(daemon->loop) + KEEP_NS);
     dns_proxy_watch_upstreams(daemon->enforcer.proxy);
     return EXIT_OK;
@@ -645,6 +667,7 @@ static bool release(struct daemon *daemon)
     watch_free(daemon->watch);
     mailbox_free(daemon->mailbox);
     cleanup_close(&daemon->signals.fd);
+    cleanup_close(&daemon->devices.fd);
     loop_free(daemon->loop);
     enforcer_done(&daemon->enforcer);
     return true;
@@ -659,7 +682,7 @@ void daemon_run(const struct config *config, struct daemon_end *ret)
         return;
     }
     daemon->config = config;
-    daemon->signals.fd = -1;
+    daemon->signals.fd = daemon->devices.fd = -1;
     daemon->listeners = (struct listeners){.udp = {-1, -1}, .tcp = {-1, -1}, .http = -1};
     struct daemon_end *end = &daemon->end;
     end->code = start(daemon, &end->why);

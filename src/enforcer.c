@@ -1,5 +1,6 @@
 #include "enforcer.h"
 
+#include "guard.h"
 #include "policy/policy_json.h"
 #include "policy/policy_log.h"
 
@@ -37,6 +38,19 @@ static bool still_allowed(void *ctx, const uint8_t *name, size_t len)
     return policy_decide(ctx, name, len).action == ACTION_ALLOW;
 }
 
+/* Once: a kernel does not learn it. */
+static void warn_of_frames(struct enforcer *enforcer)
+{
+    bool guarded = nft_guards_frames(enforcer->nft);
+    if (enforcer->warned_of_frames || !enforcer->config->filter || (guarded && !guard_kernel_has_xdp()))
+        return;
+    enforcer->warned_of_frames = true;
+    log_printf(enforcer->log, LOG_WARN,
+               "%s: drop CAP_NET_RAW from the application, or its raw frames leave past the rules",
+               guarded ? "this kernel has AF_XDP sockets, whose frames no rule sees"
+                       : "this kernel has no netdev egress hook (Linux 5.16)");
+}
+
 int enforcer_install(struct enforcer *enforcer, struct why *why)
 {
     struct policy_layers layers = enforcer_layers(enforcer);
@@ -44,9 +58,11 @@ int enforcer_install(struct enforcer *enforcer, struct why *why)
     int error = nft_restore(enforcer->nft, &rules, still_allowed, &layers, why);
     if (!error)
         error = nft_install(enforcer->nft, &rules, why);
-    if (!error)
-        enforcer_settle(enforcer, enforcer_settled, enforcer);
-    return error;
+    if (error)
+        return error;
+    warn_of_frames(enforcer);
+    enforcer_settle(enforcer, enforcer_settled, enforcer);
+    return 0;
 }
 
 void enforcer_settled(void *ctx, int error, const struct why *why)
@@ -154,6 +170,7 @@ bool enforcer_keep(struct enforcer *enforcer, struct why *why)
     bool repaired;
     if (nft_keep(enforcer->nft, &repaired, why))
         return false;
+    warn_of_frames(enforcer);
     if (repaired)
         log_printf(enforcer->log, LOG_ERROR,
                    "the table inet opensandbox was changed from outside (%s); it was put in place anew", why->text);

@@ -29,6 +29,7 @@ struct enforcer {
     struct policy *policy; /* a reference */
     struct always always;
     struct preview preview;
+    bool warned_of_frames;
 };
 
 struct policy_layers enforcer_layers(const struct enforcer *enforcer);
@@ -49,8 +50,9 @@ void enforcer_settled(void *enforcer, int error, const struct why *why);
  * unless `again`: the same version failed before. True when this version need not be read again: its rules are in force,
  * or their text is at fault. Blocks on the disk. */
 bool enforcer_reload_always(struct enforcer *enforcer, bool again);
-/* Puts the kernel's table in place anew when somebody else changed nftables, and logs it. False when it may not be in
- * place; `why` says why then. To be called every second. */
+/* Puts the kernel's table in place anew when somebody else changed nftables, and logs it; guards new
+ * devices. False when it may not be in place; `why` says why then. To be called every second and when devices come or
+ * go. */
 bool enforcer_keep(struct enforcer *enforcer, struct why *why);
 /* What of the policy refuses this address: the target of a rule, `revoked` when it was taken away with a permission
  * before, else `default`. Lives until the policy changes. */

@@ -1,8 +1,12 @@
 #include "guard.h"
 
+#include "base/cleanup.h"
+
 #include <cap-ng.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define INITIAL_PID_NAMESPACE "pid:[4026531836]" /* PROC_PID_INIT_INO, fixed since Linux 3.8 */
@@ -31,4 +35,10 @@ bool guard_has_net_admin(void)
 {
     capng_get_caps_process();
     return capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN);
+}
+
+bool guard_kernel_has_xdp(void)
+{
+    _cleanup_close_ int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+    return fd >= 0 || errno != EAFNOSUPPORT;
 }

@@ -16,5 +16,7 @@ enum guard_verdict {
 enum guard_verdict guard_network_namespace(bool host_network_allowed, struct why *why);
 /* CAP_NET_ADMIN in the effective set. */
 bool guard_has_net_admin(void);
+/* The kernel has AF_XDP sockets, whose frames no netfilter hook sees: CAP_NET_RAW is enough to send with them. */
+bool guard_kernel_has_xdp(void);
 
 #endif

@@ -11,6 +11,7 @@ struct batch {
     size_t last_at;      /* where the newest message in `bytes` starts */
     uint32_t set_id;
     uint32_t n_rules;
+    uint8_t family;
     struct nlmsghdr *open;
     /* A message is built here, where the libraries may write without asking for room, and then copied. */
     _Alignas(struct nlmsghdr) char room[BATCH_MESSAGE_MAX];
@@ -46,6 +47,7 @@ void batch_begin(struct batch *batch)
     batch->n_messages = 0;
     batch->set_id = 0;
     batch->n_rules = 0;
+    batch->family = NFPROTO_INET;
     batch->open = nftnl_batch_begin(batch->room, 0);
 }
 
@@ -53,8 +55,13 @@ struct nlmsghdr *batch_message(struct batch *batch, uint16_t type, uint16_t flag
 {
     close_message(batch);
     batch->n_rules += type == NFT_MSG_NEWRULE;
-    batch->open = nftnl_nlmsg_build_hdr(batch->room, type, NFPROTO_INET, flags, 0);
+    batch->open = nftnl_nlmsg_build_hdr(batch->room, type, batch->family, flags, 0);
     return batch->open;
+}
+
+void batch_set_family(struct batch *batch, uint8_t family)
+{
+    batch->family = family;
 }
 
 void batch_fail(struct batch *batch)

@@ -24,6 +24,8 @@ void batch_begin(struct batch *batch);
  * The caller appends attributes with libnftnl or libmnl, BATCH_MESSAGE_MAX bytes with the header, until the next call
  * with this batch. */
 struct nlmsghdr *batch_message(struct batch *batch, uint16_t type, uint16_t flags);
+/* The family of the messages to come, NFPROTO_*: NFPROTO_INET after batch_begin(). */
+void batch_set_family(struct batch *batch, uint8_t family);
 /* Remembers that memory ran out for something that belongs into this transaction. */
 void batch_fail(struct batch *batch);
 /* An identifier for a set that has no name yet, unique in this transaction. */

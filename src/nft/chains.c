@@ -2,6 +2,7 @@
 
 #include "nft/changes.h"
 #include "nft/expr.h"
+#include "nft/guards.h"
 #include "nft/peer_chains.h"
 #include "nft/sets.h"
 #include "nft/table.h"
@@ -12,7 +13,6 @@
 #include <netinet/icmp6.h>
 
 #define PORT_DNS 53
-#define OWN_ZONE 1   /* any but 0, where everybody else is */
 #define PORT_DOT 853 /* RFC 7858; RFC 9250 for UDP */
 #define PORT_HTTPS 443
 /* Before -100, where container runtimes redirect DNS to their own resolver. */

@@ -94,6 +94,13 @@ void match_mark(struct rule *rule, enum nft_cmp_ops op, uint32_t mark)
     compare(rule, op, &mark, sizeof(mark));
 }
 
+void match_from_loopback(struct rule *rule)
+{
+    uint32_t loopback = 1; /* LOOPBACK_IFINDEX, in every network namespace */
+    load_meta(rule, NFT_META_IIF);
+    compare(rule, NFT_CMP_EQ, &loopback, sizeof(loopback));
+}
+
 void match_has_user(struct rule *rule)
 {
     uint32_t lowest = 0;
@@ -167,6 +174,15 @@ void match_destination_in(struct rule *rule, uint8_t family, const char *set)
     look_up(rule, set, 0);
 }
 
+void match_source_in(struct rule *rule, uint8_t family, const char *set)
+{
+    match_family(rule, family);
+    load_payload(rule, NFT_PAYLOAD_NETWORK_HEADER,
+                 family == AF_INET ? offsetof(struct iphdr, saddr) : offsetof(struct ip6_hdr, ip6_src),
+                 ip_size(family));
+    look_up(rule, set, 0);
+}
+
 void match_local(struct rule *rule, enum packet_end end, enum nft_cmp_ops op)
 {
     uint32_t local = RTN_LOCAL;
@@ -177,17 +193,29 @@ void match_local(struct rule *rule, enum packet_end end, enum nft_cmp_ops op)
     compare(rule, op, &local, sizeof(local));
 }
 
-void match_ct_state(struct rule *rule, uint32_t states)
+/* Any of these bits is set in what was loaded. */
+static void match_bits(struct rule *rule, uint32_t bits)
 {
     uint32_t none = 0;
-    load_ct(rule, NFT_CT_STATE);
     expr_begin(rule, "bitwise");
     put_u32(rule, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
     put_u32(rule, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
-    put_u32(rule, NFTNL_EXPR_BITWISE_LEN, sizeof(states));
-    put(rule, NFTNL_EXPR_BITWISE_MASK, &states, sizeof(states));
+    put_u32(rule, NFTNL_EXPR_BITWISE_LEN, sizeof(bits));
+    put(rule, NFTNL_EXPR_BITWISE_MASK, &bits, sizeof(bits));
     put(rule, NFTNL_EXPR_BITWISE_XOR, &none, sizeof(none));
     compare(rule, NFT_CMP_NEQ, &none, sizeof(none));
+}
+
+void match_ct_state(struct rule *rule, uint32_t states)
+{
+    load_ct(rule, NFT_CT_STATE);
+    match_bits(rule, states);
+}
+
+void match_ct_redirected(struct rule *rule)
+{
+    load_ct(rule, NFT_CT_STATUS); /* ends the rule for packets without a connection */
+    match_bits(rule, IPS_DST_NAT);
 }
 
 void match_ct_other_state(struct rule *rule, uint32_t state)
@@ -201,6 +229,12 @@ void match_ct_reply(struct rule *rule)
     uint8_t reply = IP_CT_DIR_REPLY;
     load_ct(rule, NFT_CT_DIRECTION);
     compare(rule, NFT_CMP_EQ, &reply, sizeof(reply));
+}
+
+void match_ct_zone(struct rule *rule, uint16_t zone)
+{
+    load_ct(rule, NFT_CT_ZONE);
+    compare(rule, NFT_CMP_EQ, &zone, sizeof(zone));
 }
 
 void verdict(struct rule *rule, int32_t code, const char *chain)
@@ -252,6 +286,17 @@ void rule_sets_zone(struct rule *rule, uint16_t zone)
     put_u32(rule, NFTNL_EXPR_CT_KEY, NFT_CT_ZONE);
     put_u32(rule, NFTNL_EXPR_CT_SREG, NFT_REG_1);
     put(rule, NFTNL_EXPR_CT_DIR, &direction, sizeof(direction));
+    rule_append(rule);
+}
+
+void rule_sets_mark(struct rule *rule, uint32_t mark)
+{
+    expr_begin(rule, "immediate");
+    put_u32(rule, NFTNL_EXPR_IMM_DREG, NFT_REG_1);
+    put(rule, NFTNL_EXPR_IMM_DATA, &mark, sizeof(mark));
+    expr_begin(rule, "meta");
+    put_u32(rule, NFTNL_EXPR_META_KEY, NFT_META_MARK);
+    put_u32(rule, NFTNL_EXPR_META_SREG, NFT_REG_1);
     rule_append(rule);
 }
 

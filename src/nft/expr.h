@@ -24,6 +24,8 @@ void rules_delete(struct batch *batch, const char *chain);
 
 /* Matches. `op` is NFT_CMP_EQ or NFT_CMP_NEQ. */
 void match_mark(struct rule *rule, enum nft_cmp_ops op, uint32_t mark);
+/* The packet came in through loopback. */
+void match_from_loopback(struct rule *rule);
 /* A socket of a process sends this, not the kernel itself. */
 void match_has_user(struct rule *rule);
 void match_family(struct rule *rule, uint8_t family);
@@ -35,12 +37,17 @@ void match_destination_port_in(struct rule *rule, uint32_t set_id);
 void match_icmpv6_type_in(struct rule *rule, uint32_t set_id);
 void match_destination(struct rule *rule, const struct ip_addr *addr);
 void match_destination_in(struct rule *rule, uint8_t family, const char *set);
+void match_source_in(struct rule *rule, uint8_t family, const char *set);
 /* Whether the address belongs to this host. */
 void match_local(struct rule *rule, enum packet_end end, enum nft_cmp_ops op);
 /* Any of these NF_CT_STATE_BIT()s, any but this one. */
 void match_ct_state(struct rule *rule, uint32_t states);
 void match_ct_other_state(struct rule *rule, uint32_t state);
 void match_ct_reply(struct rule *rule);
+/* The destination of the connection was rewritten. */
+void match_ct_redirected(struct rule *rule);
+/* The connection is of this zone, in the direction that opened it at least. */
+void match_ct_zone(struct rule *rule, uint16_t zone);
 
 /* Verdicts. `chain` is for jump and goto only. */
 void verdict(struct rule *rule, int32_t code, const char *chain);
@@ -51,6 +58,8 @@ void verdict_prohibited(struct rule *rule);
 void rule_prolongs(struct rule *rule, const char *set, uint64_t timeout_ms);
 /* No verdict: the connection that the packet opens is told apart from others with the same addresses and ports. */
 void rule_sets_zone(struct rule *rule, uint16_t zone);
+/* No verdict: the packet bears this mark from here on. */
+void rule_sets_mark(struct rule *rule, uint32_t mark);
 void verdict_redirect(struct rule *rule, uint16_t port);
 
 #endif

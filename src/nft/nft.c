@@ -26,6 +26,7 @@ void nft_free(struct nft *nft)
     nft_policy_done(&nft->walked);
     changes_free(nft->changes);
     buf_done(&nft->snapshot);
+    install_done(&nft->install);
     batch_free(nft->batch);
     conn_free(nft->conn);
     free(nft);
@@ -76,7 +77,7 @@ static void tell_rules(const struct nft *nft)
 {
     const struct nft_settings *settings = nft->settings;
     const struct nft_policy *policy = &nft->policy;
-    size_t n = nft->n_rules + settings->n_exempt + n_ranges(&settings->doh_blocklist) + n_ranges(&policy->always_deny) +
+    size_t n = nft->install.n_rules + settings->n_exempt + n_ranges(&settings->doh_blocklist) + n_ranges(&policy->always_deny) +
                n_ranges(&policy->always_allow) + n_ranges(&policy->deny) + n_ranges(&policy->allow);
     metric_set(settings->metrics, METRIC_NFT_RULES, settings->filter ? n : 0);
 }
@@ -89,33 +90,13 @@ static void tell_addresses(const struct nft *nft)
     metric_set(metrics, METRIC_ADDRESSES_EVICTED, changes_evicted(nft->changes));
 }
 
-static int install(struct nft *nft, const struct nft_policy *policy, struct why *why)
-{
-    _cleanup_batch_ struct batch *batch = NULL;
-    if (batch_new(&batch))
-        return why_set(why, -ENOMEM, "out of memory");
-    batch_begin(batch);
-    plan_install(batch, nft->settings, policy, !nft->no_zones);
-    if (nft->settings->filter)
-        changes_encode_all(nft->changes, batch, clock_monotonic_ns());
-    if (nft->settings->log_peers)
-        peer_memory_carry(nft->conn, batch);
-    int error = commit(nft, batch, why);
-    if (!error)
-        nft->n_rules = batch_rules(batch);
-    return error;
-}
-
 int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why)
 {
     struct nft_policy copy;
     if (nft_policy_copy(policy, &copy))
         return why_set(why, -ENOMEM, "out of memory");
-    int error = install(nft, policy, why);
-    if (error == -EOPNOTSUPP && !nft->no_zones) {
-        nft->no_zones = true;
-        error = install(nft, policy, why);
-    }
+    int error = install_tables(&nft->install, nft->conn, nft->settings, policy, nft->changes, why);
+    metric_add(nft->settings->metrics, error ? METRIC_NFT_ERRORS : METRIC_NFT_UPDATES, 1);
     if (error) {
         nft_policy_done(&copy);
         return error;
@@ -207,6 +188,11 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
     if (default_changed)
         nft_remember_table(nft);
     return 0;
+}
+
+bool nft_guards_frames(const struct nft *nft)
+{
+    return !nft->install.no_frames;
 }
 
 void nft_preview(struct nft *nft, const struct nft_policy *policy,

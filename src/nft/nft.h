@@ -53,14 +53,18 @@ void nft_free(struct nft *nft);
  * which this is to be called, once. In dns mode it does nothing. */
 int nft_restore(struct nft *nft, const struct nft_policy *policy,
                 bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why);
-/* Puts the whole table in place in one transaction, replacing a table an earlier run left. */
+/* Puts the whole table in place in one transaction, replacing a table an earlier run left; with a filter also table
+ * `netdev opensandbox`, which keeps raw frames from leaving, where the kernel can. */
 int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why);
 /* Looks whether anyone but us changed nftables since our newest transaction, and if so, whether our table is still what
  * we made it: the same chains, rules and sets, with the same elements. If it is not, it is put in place anew with
- * everything learned, and `*ret_repaired` is true and `why` says what was done to it. What others do elsewhere is not our
- * business. With more than 32,768 elements the table is not compared but put in place anew, which is no repair. To be
- * called every second or so. On failure the table may not be in place: call again. */
+ * everything learned, and `*ret_repaired` is true and `why` says what was done to it. What others do elsewhere is not
+ * our business. With more than 32,768 elements the table is not compared but put in place anew, which is no repair. The
+ * frames of network devices that are new are guarded. To be called every second or so. On failure the table may not be
+ * in place: call again. */
 int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
+/* Whether raw frames (AF_PACKET) are kept from leaving; false on kernels without the netdev egress hook. */
+bool nft_guards_frames(const struct nft *nft);
 /* Replaces the static sets and the default, and takes learned addresses away for which `still_allowed` says no for
  * every name that led to them. All of it in one transaction; on failure nothing has changed. In dns mode it does
  * nothing. */
@@ -110,7 +114,7 @@ uint32_t nft_hold_seconds(uint32_t ttl);
 int nft_recall_upstreams(struct sock_addr *ret, size_t max, size_t *ret_n, struct why *why);
 /* Its search list. `*ret_found`: there is one, maybe of no names. */
 int nft_recall_search(struct search_text *ret, bool *ret_found, struct why *why);
-/* Takes the table away. 0 also when there is none. */
+/* Takes the tables away. 0 also when there is none. */
 int nft_remove(struct why *why);
 /* When no table of ours exists, installs one that refuses everything but loopback and replies of connections from
  * outside. 0 (also when a table exists) or -errno. */

@@ -19,8 +19,8 @@ void nft_remember_table(struct nft *nft)
     uint32_t generation;
     buf_clear(&nft->snapshot);
     /* Asked afterwards: what is unchanged then is what we made. */
-    if (snapshot_take(nft->conn, &nft->snapshot, NULL) ||
-        conn_others_changed(nft->conn, &changed, &generation, NULL) || changed)
+    if (snapshot_take(nft->conn, &nft->snapshot, NULL) || conn_others_changed(nft->conn, &changed, &generation, NULL) ||
+        changed)
         buf_clear(&nft->snapshot);
 }
 
@@ -93,6 +93,17 @@ static int put_in_place(struct nft *nft, uint32_t generation, bool *ret_repaired
     return 0;
 }
 
+static int guard_devices(struct nft *nft, struct why *why)
+{
+    bool sent;
+    int error = install_devices(&nft->install, nft->conn, &sent, why);
+    if (error || sent)
+        metric_add(nft->settings->metrics, error ? METRIC_NFT_ERRORS : METRIC_NFT_UPDATES, 1);
+    if (sent)
+        nft_remember_table(nft);
+    return error;
+}
+
 int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)
 {
     bool changed;
@@ -109,6 +120,8 @@ int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)
     *ret_repaired = false;
     if (nft->damaged)
         error = put_in_place(nft, generation, ret_repaired, why);
+    else if (nft->settings->filter)
+        error = guard_devices(nft, why);
     if (!error)
         nft_forget_dns(nft, NULL);
     return error;

@@ -7,6 +7,7 @@
 #include "nft/changes.h"
 #include "nft/conn.h"
 #include "nft/flow_walk.h"
+#include "nft/install.h"
 #include "nft/nft.h"
 
 #define ENDED_PER_CHANGE 4096
@@ -19,6 +20,7 @@ struct nft {
     struct conn *conn;
     struct batch *batch; /* for learning, whose transactions are small */
     struct changes *changes;
+    struct install install;
     struct nft_policy policy;  /* in force; its ranges are ours */
     struct nft_policy settled; /* what was in force when flows were last ended; its ranges, too */
     struct nft_policy walked;  /* what was in force when the walk began that another policy has overtaken */
@@ -31,8 +33,6 @@ struct nft {
     struct nft_flow_preview *preview;
     bool is_first;             /* nothing of ours filtered before, and flows were not ended yet */
     unsigned dns_looks;        /* for DNS flows that may be older than the redirect: so many are still to come */
-    uint32_t n_rules;          /* of the table */
-    bool no_zones;             /* the kernel has no conntrack zones */
     struct buf snapshot;       /* of the table as we made it; empty: not known */
     bool damaged;              /* the table may not be what we made it */
     struct why harm;           /* what was done to it, if that is known */

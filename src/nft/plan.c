@@ -2,6 +2,7 @@
 
 #include "nft/chains.h"
 #include "nft/elements.h"
+#include "nft/guards.h"
 #include "nft/nft_policy.h"
 #include "nft/peer_chains.h"
 #include "nft/sets.h"
@@ -100,6 +101,8 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
     if (zones)
         chain_own(batch, settings);
     chain_dns(batch, settings);
+    chain_forged(batch);
+    chain_unmark(batch, settings->mark);
     if (!settings->filter)
         return;
     for (size_t i = 0; i < NFT_POLICY_SETS; i++) {
@@ -115,6 +118,9 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
     set_pair(batch, "revoked", NFT_SET_TIMEOUT, size);
     peers_declare(batch, settings);
     chain_egress(batch, settings, policy->default_allow);
+    chain_forward(batch);
+    if (zones)
+        chain_inbound(batch, settings);
 }
 
 /* Ranges of one family, in ascending order. */
@@ -182,4 +188,6 @@ void plan_closed(struct batch *batch)
 {
     table_add(batch, NLM_F_EXCL);
     chain_egress_closed(batch);
+    chain_forged(batch);
+    chain_forward(batch);
 }

@@ -12,7 +12,7 @@
 /* Takes the table away whether or not there is one. */
 void plan_remove(struct batch *batch);
 /* Replaces whatever table bears our name by ours; learned and revoked addresses are empty. `zones`: with
- * the chain `own`, which kernels without conntrack zones refuse. */
+ * the chains `own` and `inbound`, which kernels without conntrack zones refuse. */
 void plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy,
                   bool zones);
 /* From one policy to another, by the ranges that change or, when they are many or `whole`, by all of them. At least one

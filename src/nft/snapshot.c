@@ -105,11 +105,11 @@ static int take_set(void *ctx, const struct nlmsghdr *answer)
     return taking->sets->failed ? -ENOMEM : lines_state(taking->lines);
 }
 
-static int list(struct conn *conn, uint16_t type, uint16_t flags, int (*take)(void *ctx, const struct nlmsghdr *answer),
-                struct taking *taking, struct why *why)
+static int list(struct conn *conn, uint8_t family, uint16_t type, uint16_t flags,
+                int (*take)(void *ctx, const struct nlmsghdr *answer), struct taking *taking, struct why *why)
 {
     _Alignas(struct nlmsghdr) char room[128] = {0}; /* padding is sent, too */
-    struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(room, type, NFPROTO_INET, flags, 0);
+    struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(room, type, family, flags, 0);
     mnl_attr_put_strz(nlh, TABLE_NAME, NFT_TABLE);
     return conn_ask(conn, nlh, nlh->nlmsg_len, take, taking, why);
 }
@@ -142,19 +142,28 @@ static int list_elements(struct conn *conn, const struct buf *sets, struct buf *
     return error;
 }
 
+/* The table of one family, without elements; nothing when there is none. */
+static int take_family(struct conn *conn, uint8_t family, struct taking *taking, struct why *why)
+{
+    int error = list(conn, family, NFT_MSG_GETTABLE, NLM_F_ACK, take_table, taking, why);
+    if (error == -ENOENT || error == -EOPNOTSUPP)
+        return 0;
+    if (!error)
+        error = list(conn, family, NFT_MSG_GETCHAIN, NLM_F_DUMP, take_chain, taking, why);
+    if (!error)
+        error = list(conn, family, NFT_MSG_GETRULE, NLM_F_DUMP, take_rule, taking, why);
+    if (!error)
+        error = list(conn, family, NFT_MSG_GETSET, NLM_F_DUMP, take_set, taking, why);
+    return error;
+}
+
 int snapshot_take(struct conn *conn, struct buf *ret, struct why *why)
 {
     _cleanup_buf_ struct buf sets = {0};
     struct taking taking = {.lines = ret, .sets = &sets};
-    int error = list(conn, NFT_MSG_GETTABLE, NLM_F_ACK, take_table, &taking, why);
-    if (error == -ENOENT)
-        return 0;
+    int error = take_family(conn, NFPROTO_INET, &taking, why);
     if (!error)
-        error = list(conn, NFT_MSG_GETCHAIN, NLM_F_DUMP, take_chain, &taking, why);
-    if (!error)
-        error = list(conn, NFT_MSG_GETRULE, NLM_F_DUMP, take_rule, &taking, why);
-    if (!error)
-        error = list(conn, NFT_MSG_GETSET, NLM_F_DUMP, take_set, &taking, why);
+        error = take_family(conn, NFPROTO_NETDEV, &taking, why);
     if (!error)
         error = list_elements(conn, &sets, ret, why);
     return error == -ENOENT ? -EINTR : error; /* it was there a moment ago */

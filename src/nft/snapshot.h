@@ -7,9 +7,9 @@
 #include "base/buf.h"
 #include "nft/conn.h"
 
-/* Appends the table, its chains, rules and named sets to `ret`, and the elements of those sets that have no module of
- * their own to compare them (`exempt` and `upstream`). Empty when there is no table. 0 or -errno; -EINTR: it changed
- * meanwhile. */
+/* Appends the tables (inet's and netdev's), their chains, rules and named sets to `ret`, and the elements of those sets
+ * that have no module of their own to compare them (`exempt` and `upstream`). Empty when there is no table. 0 or
+ * -errno; -EINTR: it changed meanwhile. */
 int snapshot_take(struct conn *conn, struct buf *ret, struct why *why);
 /* The first and gravest thing that was done between two snapshots, as "chain egress deleted", in `ret`. False when they
  * are equal. */

@@ -49,17 +49,24 @@ void table_add_chain(struct batch *batch, const char *name)
         chain_end(batch, chain);
 }
 
-void table_add_output_chain(struct batch *batch, const char *name, const char *type, int32_t priority, uint32_t policy)
+void table_add_base_chain(struct batch *batch, const char *name, const struct table_hook *hook)
 {
     struct nftnl_chain *chain = chain_begin(batch, name);
     if (!chain)
         return;
-    if (nftnl_chain_set_str(chain, NFTNL_CHAIN_TYPE, type))
+    if (nftnl_chain_set_str(chain, NFTNL_CHAIN_TYPE, hook->type) ||
+        (hook->device && nftnl_chain_set_str(chain, NFTNL_CHAIN_DEV, hook->device)))
         batch_fail(batch);
-    nftnl_chain_set_u32(chain, NFTNL_CHAIN_HOOKNUM, NF_INET_LOCAL_OUT);
-    nftnl_chain_set_s32(chain, NFTNL_CHAIN_PRIO, priority);
-    nftnl_chain_set_u32(chain, NFTNL_CHAIN_POLICY, policy);
+    nftnl_chain_set_u32(chain, NFTNL_CHAIN_HOOKNUM, hook->number);
+    nftnl_chain_set_s32(chain, NFTNL_CHAIN_PRIO, hook->priority);
+    nftnl_chain_set_u32(chain, NFTNL_CHAIN_POLICY, hook->policy);
     chain_end(batch, chain);
+}
+
+void table_add_output_chain(struct batch *batch, const char *name, const char *type, int32_t priority, uint32_t policy)
+{
+    struct table_hook hook = {.type = type, .number = NF_INET_LOCAL_OUT, .priority = priority, .policy = policy};
+    table_add_base_chain(batch, name, &hook);
 }
 
 void table_set_policy(struct batch *batch, const char *name, uint32_t policy)

@@ -41,7 +41,8 @@ def start(world, tmp_path):
         for sidecar in sidecars:
             if sidecar.process.poll() is None:
                 sidecar.kill()
-        world.sandbox.run("nft", "delete", "table", "inet", "opensandbox")
+        for family in "inet", "netdev":
+            world.sandbox.run("nft", "delete", "table", family, "opensandbox")
 
 
 @pytest.fixture

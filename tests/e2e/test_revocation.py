@@ -23,6 +23,16 @@ def _entries(world, address):
     return world.sandbox.run("conntrack", "-L", "-d", address).stdout
 
 
+def _drain(sock):
+    """Reads what was received before."""
+    timeout = sock.gettimeout()
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while sock.recv(1000):
+            pass
+    sock.settimeout(timeout)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=KIND_NAMES)
 def test_denied_name_loses_its_downloads_and_no_other_does(world, start, download, kind):
     sidecar = start(RULES=RULES)
@@ -138,7 +148,39 @@ def test_socket_that_talks_to_many_is_left_alone(world, start):
             client.sendto(b"?", (WWW, PORT))
 
 
-def test_upstream_in_a_denied_networkgoes_on(world, start):
+@pytest.mark.parametrize("how", ["revoked", "denied", "always denied"])
+def test_nothing_comes_in_from_a_peer_that_lost_permission(world, start, tmp_path, how):
+    """The socket talks to others, too, so that it lives on; the peer sends without being asked."""
+    (tmp_path / "rules").mkdir()
+    sidecar = start(RULES=RULES)
+    for name in "www", "api":
+        dnsclient.ask(world.sandbox, f"{name}.allowed.test")
+    bad, good = Fountain(world.internet, WWW, socket.SOCK_DGRAM), Fountain(world.internet, API, socket.SOCK_DGRAM)
+    with contextlib.closing(bad), contextlib.closing(good), world.sandbox.inside(), \
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(2)
+        for address in WWW, API:
+            client.sendto(b"?", (address, PORT))
+
+        def senders(n):
+            return {client.recvfrom(1000)[1][0] for _ in range(n)}
+        wait_until(lambda: senders(20) == {WWW, API}, what="both to send")
+        if how == "always denied":
+            (tmp_path / "rules" / "deny.always").write_text(f"{WWW}\n")
+            sidecar.wait_event("updated", source="always")
+        else:
+            target = WWW if how == "denied" else "www.allowed.test"
+            assert sidecar.request("PATCH", "/policy", [{"action": "deny", "target": target}]).status == 200
+        _drain(client)
+        assert senders(100) == {API}
+        if how == "revoked":
+            assert sidecar.request("PUT", "/policy", RULES).status == 200
+            dnsclient.ask(world.sandbox, "www.allowed.test")
+            client.sendto(b"?", (WWW, PORT))
+            wait_until(lambda: WWW in senders(20), what="the peer, allowed again")
+
+
+def test_upstream_in_a_denied_network_goes_on(world, start):
     sidecar = start(RULES=RULES)
     dnsclient.ask(world.sandbox, "www.allowed.test")
     deny = [{"action": "deny", "target": "192.0.2.0/24"}, *RULES["egress"]]

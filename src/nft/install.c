@@ -1,0 +1,154 @@
+#include "nft/install.h"
+
+#include "base/loop.h"
+#include "nft/devices.h"
+#include "nft/frames.h"
+#include "nft/peer_memory.h"
+#include "nft/plan.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define TRIES 5 /* while devices vanish between listing and guarding them */
+
+/* Closes the transaction, sends it and waits for the verdict. */
+static int commit(struct conn *conn, struct batch *batch, struct why *why)
+{
+    if (batch_end(batch))
+        return why_set(why, -ENOMEM, "out of memory");
+    return conn_commit(conn, batch, why);
+}
+
+static int list_devices(struct if_nameindex **ret, struct why *why)
+{
+    *ret = if_nameindex();
+    return *ret ? 0 : why_set(why, -errno, "cannot list network devices: %s", strerror(errno));
+}
+
+/* What install_tables() was given. */
+struct tables {
+    const struct nft_settings *settings;
+    const struct nft_policy *policy;
+    const struct changes *changes;
+};
+
+static int try_tables(struct install *install, struct conn *conn, const struct tables *tables, struct why *why)
+{
+    _cleanup_batch_ struct batch *batch = NULL;
+    _cleanup_devices_ struct if_nameindex *devices = NULL;
+    bool guards = tables->settings->filter && !install->no_frames;
+    int error = guards ? list_devices(&devices, why) : 0;
+    if (error)
+        return error;
+    if (batch_new(&batch))
+        return why_set(why, -ENOMEM, "out of memory");
+    batch_begin(batch);
+    plan_install(batch, tables->settings, tables->policy, !install->no_zones);
+    uint32_t n_rules = batch_rules(batch);
+    if (tables->settings->filter)
+        changes_encode_all(tables->changes, batch, clock_monotonic_ns());
+    if (tables->settings->log_peers)
+        peer_memory_carry(conn, batch);
+    if (guards)
+        frames_plan(batch, devices);
+    else if (!install->no_frames)
+        frames_remove(batch);
+    error = commit(conn, batch, why);
+    if (error)
+        return error;
+    install_done(install);
+    install->devices = take_pointer(devices);
+    install->n_rules = n_rules;
+    return 0;
+}
+
+int install_tables(struct install *install, struct conn *conn, const struct nft_settings *settings,
+                   const struct nft_policy *policy, const struct changes *changes, struct why *why)
+{
+    struct tables tables = {.settings = settings, .policy = policy, .changes = changes};
+    bool no_zones = install->no_zones, no_frames = install->no_frames;
+    int error = -ENOENT;
+    for (size_t i = 0; i < TRIES && error == -ENOENT; i++)
+        error = try_tables(install, conn, &tables, why);
+    /* The kernel does not say which of the two it lacks. */
+    for (unsigned without = 1; without < 4 && error == -EOPNOTSUPP; without++) {
+        install->no_frames = no_frames || without & 1;
+        install->no_zones = no_zones || without & 2;
+        error = try_tables(install, conn, &tables, why);
+    }
+    if (error) {
+        install->no_zones = no_zones;
+        install->no_frames = no_frames;
+    }
+    return error;
+}
+
+int install_devices(struct install *install, struct conn *conn, bool *ret_sent, struct why *why)
+{
+    *ret_sent = false;
+    int error = -ENOENT;
+    for (size_t i = 0; i < TRIES && error == -ENOENT && !install->no_frames; i++) {
+        _cleanup_batch_ struct batch *batch = NULL;
+        _cleanup_devices_ struct if_nameindex *devices = NULL;
+        error = list_devices(&devices, why);
+        if (error || devices_same(devices, install->devices))
+            return error;
+        if (batch_new(&batch))
+            return why_set(why, -ENOMEM, "out of memory");
+        batch_begin(batch);
+        frames_plan(batch, devices);
+        error = commit(conn, batch, why);
+        if (!error) {
+            install_done(install);
+            install->devices = take_pointer(devices);
+            *ret_sent = true;
+        }
+        install->no_frames = error == -EOPNOTSUPP; /* found out at the first device only */
+    }
+    return install->no_frames ? 0 : error;
+}
+
+int install_closed(struct conn *conn, struct why *why)
+{
+    _cleanup_batch_ struct batch *batch = NULL;
+    int error = -ENOENT;
+    if (batch_new(&batch))
+        return why_set(why, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < TRIES && error == -ENOENT; i++) {
+        _cleanup_devices_ struct if_nameindex *devices = NULL;
+        error = list_devices(&devices, why);
+        if (error)
+            return error;
+        batch_begin(batch);
+        plan_closed(batch);
+        frames_plan(batch, devices);
+        error = commit(conn, batch, why);
+    }
+    if (error != -EOPNOTSUPP)
+        return error;
+    batch_begin(batch);
+    plan_closed(batch);
+    return commit(conn, batch, why);
+}
+
+int install_nothing(struct conn *conn, struct why *why)
+{
+    _cleanup_batch_ struct batch *batch = NULL;
+    if (batch_new(&batch))
+        return why_set(why, -ENOMEM, "out of memory");
+    batch_begin(batch);
+    plan_remove(batch);
+    frames_remove(batch);
+    int error = commit(conn, batch, why);
+    if (error != -EOPNOTSUPP)
+        return error;
+    batch_begin(batch);
+    plan_remove(batch);
+    return commit(conn, batch, why);
+}
+
+void install_done(struct install *install)
+{
+    devices_free(install->devices);
+    install->devices = NULL;
+}

@@ -1,0 +1,29 @@
+/* The tables as a whole, with what this kernel has of the parts that some lack. */
+#ifndef NFT_INSTALL_H
+#define NFT_INSTALL_H
+
+#include "nft/changes.h"
+#include "nft/conn.h"
+#include "nft/nft.h"
+
+#include <net/if.h>
+
+/* Zero-initialised at first. */
+struct install {
+    bool no_zones;                /* the kernel has no conntrack zones */
+    bool no_frames;               /* the kernel has no hook for frames that leave */
+    uint32_t n_rules;             /* of the table inet opensandbox */
+    struct if_nameindex *devices; /* those whose frames are guarded */
+};
+
+/* Puts everything in place in one transaction. */
+int install_tables(struct install *install, struct conn *conn, const struct nft_settings *settings,
+                   const struct nft_policy *policy, const struct changes *changes, struct why *why);
+/* Guards the devices that there are now; nothing is sent when they are the same as before. */
+int install_devices(struct install *install, struct conn *conn, bool *ret_sent, struct why *why);
+/* Closes the namespace unless there is a table; takes all tables away. Each is one transaction. */
+int install_closed(struct conn *conn, struct why *why);
+int install_nothing(struct conn *conn, struct why *why);
+void install_done(struct install *install);
+
+#endif

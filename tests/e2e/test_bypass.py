@@ -1,0 +1,399 @@
+"""Ways around the rules for an application with CAP_NET_RAW: none of them leads out."""
+
+import contextlib
+import json
+import os
+import re
+import socket
+
+import pytest
+
+from tests.support import dnsclient
+from tests.support.attacker import attack, attacker
+from tests.support.sidecar import command
+from tests.support.tap import SENTINEL, Tap
+from tests.support.tcpclient import connects, family_of, refusal_seconds, udp_refusal_seconds
+from tests.support.waiting import wait_until
+from tests.support.world import GATEWAY_V4, GATEWAY_V6, SANDBOX_V4, SANDBOX_V6, UPSTREAM_V4, UPSTREAM_V6
+
+ALLOWED_V4, ALLOWED_V6 = "203.0.113.11", "2001:db8:1::11"
+DENIED_V4, DENIED_V6 = "203.0.113.66", "2001:db8:1::66"
+RULES = {"egress": [{"action": "allow", "target": target}
+                    for target in ("*.allowed.test", SENTINEL[0], ALLOWED_V4, ALLOWED_V6)]}
+FAMILIES = pytest.mark.parametrize("own, denied", [(SANDBOX_V4, DENIED_V4), (SANDBOX_V6, DENIED_V6)], ids=["v4", "v6"])
+GRE, IPV6_IN_IP, ESP, SCTP, EXPERIMENT = 47, 41, 50, 132, 253
+
+
+@pytest.fixture
+def tap(world):
+    """Everything that leaves the sandbox."""
+    with contextlib.closing(Tap(world.internet, "eth0")) as tap:
+        yield tap
+
+
+@pytest.fixture
+def mac(world):
+    """Where frames to the internet go."""
+    return json.loads(world.internet.run("ip", "-j", "link", "show", "eth0").stdout)[0]["address"]
+
+
+def _netdev(world):
+    """The text of the table for frames, None when there is none."""
+    listing = world.sandbox.run("nft", "list", "table", "netdev", "opensandbox")
+    return listing.stdout if listing.returncode == 0 else None
+
+
+def _mark(world):
+    return int(re.search(r"chain own .*?meta mark (0x\w+)", world.sandbox.table(), re.DOTALL).group(1), 16)
+
+
+def _datagram_leaves(world, tap, address, port):
+    """Seen from outside: how often a far host says that nobody listens is limited."""
+    token = os.urandom(16)
+    with world.sandbox.inside(), socket.socket(family_of(address), socket.SOCK_DGRAM) as sock:
+        sock.sendto(token, (address, port))
+    return bool(tap.catch_up(world.sandbox).holding(token))
+
+
+# --- marks ---
+
+@pytest.mark.parametrize("denied, port", [(DENIED_V4, 7777), (DENIED_V6, 7777), (DENIED_V4, 853), (UPSTREAM_V4, 80)])
+def test_no_mark_opens_anything(world, start, tap, denied, port):
+    start(RULES=RULES)
+    assert attack(world.sandbox, "marks", denied, port, 10000) == 10002
+    assert not tap.catch_up(world.sandbox).holding(b"marked")
+
+
+def test_mark_is_another_at_every_start(world, start):
+    sidecar = start(RULES=RULES)
+    first = _mark(world)
+    sidecar.kill()
+    sidecar.restart().wait_healthy()
+    assert _mark(world) not in (0, 1, first)
+
+
+@pytest.mark.parametrize("mode", ["dns", "dns+nft"])
+@pytest.mark.parametrize("upstream", [UPSTREAM_V4, UPSTREAM_V6, "127.0.0.77"])
+def test_mark_cannot_be_sniffed(world, start, resolver, mode, upstream):
+    """By nobody on the way out, and by nobody on loopback, where the upstream may be."""
+    with contextlib.ExitStack() as stack:
+        if upstream == "127.0.0.77":
+            from tests.support.resolver import Resolver, good
+            stack.enter_context(contextlib.closing(Resolver(world.sandbox, upstream, good)))
+        start(RULES=RULES, MODE=mode, DNS_UPSTREAM=upstream)
+        with attacker(world.sandbox, "sniff_marks") as finish:
+            for tcp in False, True:
+                assert dnsclient.addresses(dnsclient.ask(world.sandbox, "www.allowed.test", tcp=tcp))
+            assert finish() == {"packets": 0, "mark": 0}
+
+
+def test_sniffer_of_the_tests_finds_marks(world):
+    """Otherwise the test before says nothing."""
+    with attacker(world.sandbox, "sniff_marks") as finish:
+        with world.sandbox.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, 36, 0x5eed)
+            sock.sendto(b"?", (ALLOWED_V4, 5000))
+        assert finish() == {"packets": 1, "mark": 0x5eed}
+
+
+# --- raw sockets and frames ---
+
+@pytest.mark.parametrize("own, foreign, denied", [(SANDBOX_V4, "198.51.100.7", DENIED_V4),
+                                                  (SANDBOX_V6, "2001:db8:7::7", DENIED_V6)], ids=["v4", "v6"])
+def test_raw_packets_follow_the_policy(world, start, tap, own, foreign, denied):
+    start(RULES=RULES)
+    assert set(attack(world.sandbox, "raw", own, foreign, denied)) == {"Operation not permitted"}
+    allowed = ALLOWED_V6 if ":" in own else ALLOWED_V4
+    assert attack(world.sandbox, "raw", own, foreign, allowed) == [None] * 3 + ["Operation not permitted"] * 3
+    tap.catch_up(world.sandbox)
+    assert len(tap.holding(allowed)) == 3
+    assert not tap.holding(denied) and not tap.holding(foreign)
+
+
+@FAMILIES
+def test_frames_do_not_leave(world, start, tap, mac, own, denied):
+    start(RULES=RULES)
+    assert attack(world.sandbox, "frames", "eth0", mac, own, denied, _mark(world))
+    tap.catch_up(world.sandbox)
+    assert not tap.holding(denied)
+    assert not tap.holding(b"x" * 20, b"\2\0\0\0\0\1"), "nothing else that a packet socket made"
+
+
+@FAMILIES
+def test_frames_of_the_tests_leave_without_a_sidecar(world, tap, mac, own, denied):
+    """Otherwise the test before says nothing."""
+    tried = attack(world.sandbox, "frames", "eth0", mac, own, denied)
+    assert len(tap.catch_up(world.sandbox).holding(b"\2\0\0\0\0\1")) == tried
+
+
+def test_addresses_of_neighbours_are_found(world, start):
+    """ARP and neighbour discovery pass, frames and packets of the kernel's own."""
+    start(RULES=RULES)
+    for namespace in world.sandbox, world.internet:
+        namespace.ip("neigh flush dev eth0")
+        namespace.ip("-6 neigh flush dev eth0")
+    assert connects(world.sandbox, ALLOWED_V4) and connects(world.sandbox, ALLOWED_V6)
+
+
+def test_devices_that_come_later_are_guarded(world, start, tap, mac):
+    sidecar = start(RULES=RULES)
+    for _ in range(2):
+        world.internet.ip(f"link add late type veth peer name late netns {world.sandbox.name}")
+        try:
+            for namespace in world.sandbox, world.internet:
+                namespace.ip("link set late up")
+            wait_until(lambda: '"late"' in _netdev(world), timeout=1.0, what="the device to be guarded")
+            with contextlib.closing(Tap(world.internet, "late")) as late:
+                attack(world.sandbox, "frames", "late", mac, SANDBOX_V4, DENIED_V4)
+                attack(world.sandbox, "frames", "eth0", mac, SANDBOX_V4, DENIED_V4)
+                world.sandbox.ip("addr add 10.0.6.2/24 dev late")
+                world.internet.ip("addr add 10.0.6.1/24 dev late")
+                world.sandbox.ip(f"route add {SENTINEL[0]} via 10.0.6.1 dev late")
+                assert not late.catch_up(world.sandbox).holding(DENIED_V4)
+        finally:
+            world.internet.ip("link del late")
+        wait_until(lambda: '"late"' not in _netdev(world), timeout=1.0, what="the device to be forgotten")
+    assert not tap.catch_up(world.sandbox).holding(DENIED_V4)
+    assert sidecar.healthy()
+    assert not [record for record in sidecar.records if record["level"] == "error"]
+
+
+def test_devices_on_top_of_others_work(world, start, tap, mac):
+    """A packet passes the guards of both; a frame those of neither."""
+    start(RULES=RULES)
+    world.sandbox.ip("link add over link eth0 type macvlan mode bridge")
+    try:
+        world.sandbox.ip("addr add 10.0.5.3/24 dev over")
+        world.sandbox.ip("link set over up")
+        wait_until(lambda: '"over"' in _netdev(world), timeout=1.0, what="the device to be guarded")
+        world.sandbox.ip(f"route add {ALLOWED_V4} via {GATEWAY_V4} dev over src 10.0.5.3")
+        assert connects(world.sandbox, ALLOWED_V4)
+        attack(world.sandbox, "frames", "over", mac, "10.0.5.3", DENIED_V4)
+        assert not tap.catch_up(world.sandbox).holding(DENIED_V4)
+    finally:
+        world.sandbox.ip("link del over")
+
+
+def test_guard_of_frames_comes_and_goes_with_the_rules(world, start):
+    sidecar = start(RULES=RULES, MODE="dns")
+    assert _netdev(world) is None
+    sidecar.stop()
+    sidecar = start(RULES=RULES)
+    assert '"eth0"' in _netdev(world)
+    sidecar.stop()
+    assert '"eth0"' in _netdev(world), "ON_EXIT=keep"
+    assert command(world.sandbox, ["--cleanup"], {}).returncode == 0
+    assert _netdev(world) is None and world.sandbox.table() is None
+    start(RULES=RULES, ON_EXIT="remove").stop()
+    assert _netdev(world) is None
+    assert start(healthy=False, MODE="nonsense").wait_end() == 78
+    assert '"eth0"' in _netdev(world), "a start that failed closes for frames, too"
+    sidecar = start(RULES=RULES, MODE="dns")
+    assert _netdev(world) is None, "dns mode takes it away"
+
+
+def test_guard_of_frames_is_looked_after(world, start):
+    sidecar = start(RULES=RULES)
+    world.sandbox.nft("delete table netdev opensandbox")
+    wait_until(lambda: _netdev(world), timeout=2.0, what="the table to be back")
+    assert sidecar.healthy()
+
+
+def test_no_frame_leaves_during_restarts(world, start, tap, mac):
+    sidecar = start(RULES=RULES)
+    with attacker(world.sandbox, "flood_frames", "eth0", mac, SANDBOX_V4, DENIED_V4) as finish:
+        for _ in range(8):
+            sidecar.kill()
+            sidecar.restart().wait_healthy()
+        assert finish() > 100
+    assert not tap.catch_up(world.sandbox).holding(DENIED_V4)
+
+
+def test_start_says_that_raw_sockets_are_a_risk(world, start):
+    """AF_XDP, which this kernel has or has not, goes past every rule."""
+    sidecar = start(RULES=RULES)
+    try:
+        socket.socket(44, socket.SOCK_RAW).close()
+    except OSError:
+        pytest.skip("this kernel has no AF_XDP")
+    sidecar.wait_record(lambda record: record["level"] == "warn" and "CAP_NET_RAW" in record["msg"])
+
+
+def test_nothing_is_routed_for_others(world, start, tap, mac):
+    """A frame that is sent into loopback and routed would never meet the output chains."""
+    with contextlib.ExitStack() as stack:
+        for name in "net/ipv6/conf/all/forwarding", "net/ipv4/ip_forward":
+            stack.enter_context(world.sandbox.sysctl(name, 1))
+        world.sandbox.ip(f"-6 route replace default via {GATEWAY_V6}")
+        assert not tap.catch_up(world.sandbox).holding(b"lo frame")
+        start(RULES=RULES)
+        for own, denied in (SANDBOX_V4, DENIED_V4), (SANDBOX_V6, DENIED_V6):
+            attack(world.sandbox, "frames", "lo", "00:00:00:00:00:00", own, denied)
+        tap.catch_up(world.sandbox)
+        assert not tap.holding(DENIED_V4, DENIED_V6)
+
+
+# --- forged answers ---
+
+@pytest.mark.parametrize("way", ["raw", "lo"])
+@pytest.mark.parametrize("own, upstream", [(SANDBOX_V4, "198.51.100.53"), (SANDBOX_V6, "2001:4860:4860::8888")],
+                         ids=["v4", "v6"])
+def test_forged_answer_is_not_believed(world, start, resolver, own, upstream, way):
+    held = []
+    resolver(upstream, lambda request: held.append(request) if "forge" in request.name else None)
+    start(RULES=RULES, DNS_UPSTREAM=upstream)
+    sock = dnsclient.udp_socket(world.sandbox, UPSTREAM_V4)
+    with sock, attacker(world.sandbox, "forge", own, upstream, DENIED_V4, way) as finish:
+        sock.settimeout(4)
+        sock.connect((UPSTREAM_V4, 53))
+        sock.send(dnsclient.question("forge.allowed.test").to_wire())
+        assert len(finish()) == 20
+        wait_until(lambda: held, what="the question")
+        held[0].reply(held[0].answer("forge.allowed.test. 60 A 203.0.113.10"))
+        assert dnsclient.addresses(dnsclient.parse(sock.recv(4096))) == ["203.0.113.10"]
+    refusal_seconds(world.sandbox, DENIED_V4)
+
+
+@pytest.mark.parametrize("way", ["raw", "lo"])
+@pytest.mark.parametrize("own, upstream", [(SANDBOX_V4, "198.51.100.53"), (SANDBOX_V6, "2001:4860:4860::8888")],
+                         ids=["v4", "v6"])
+def test_forgery_of_the_tests_works_without_a_sidecar(world, resolver, own, upstream, way):
+    """Otherwise the test before says nothing."""
+    resolver(upstream, lambda request: None)
+    sock = dnsclient.udp_socket(world.sandbox, upstream)
+    with sock, attacker(world.sandbox, "forge", own, upstream, DENIED_V4, way) as finish:
+        sock.settimeout(4)
+        sock.connect((upstream, 53))
+        sock.send(dnsclient.question("forge.allowed.test").to_wire())
+        assert dnsclient.addresses(dnsclient.parse(sock.recv(4096))) == [DENIED_V4]
+        finish()
+
+
+# --- resolvers ---
+
+@pytest.mark.parametrize("server", [UPSTREAM_V4, "203.0.113.10"])
+def test_resolvers_are_reachable_on_their_dns_port_only(world, start, server):
+    """Upstreams and exempt servers alike."""
+    start(RULES=RULES, NAMESERVER_EXEMPT="203.0.113.10")
+    for port in 80, 853, 5353:
+        refusal_seconds(world.sandbox, server, port)
+        udp_refusal_seconds(world.sandbox, server, port)
+    assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.other.test", server=UPSTREAM_V4)) == "NXDOMAIN"
+
+
+@pytest.mark.parametrize("address", [ALLOWED_V4, ALLOWED_V6])
+def test_dns_over_tls_and_quic_is_refused_even_to_the_allowed(world, start, address):
+    start(RULES={"defaultAction": "allow", **RULES})
+    refusal_seconds(world.sandbox, address, 853)
+    udp_refusal_seconds(world.sandbox, address, 853)
+    assert connects(world.sandbox, address)
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["list", "all"])
+def test_dns_over_https_and_quic_is_refused_as_configured(world, start, tap, listed):
+    start(RULES={"defaultAction": "allow"}, BLOCK_DOH_443="on",
+          DOH_BLOCKLIST=f"{DENIED_V4},{DENIED_V6}" if listed else None)
+    for address, blocked in (DENIED_V4, True), (DENIED_V6, True), (ALLOWED_V4, not listed), (ALLOWED_V6, not listed):
+        if not blocked:
+            assert _datagram_leaves(world, tap, address, 443)
+        else:
+            refusal_seconds(world.sandbox, address, 443)
+            udp_refusal_seconds(world.sandbox, address, 443)
+
+
+# --- other packets ---
+
+@pytest.mark.parametrize("own, denied, allowed", [(SANDBOX_V4, DENIED_V4, ALLOWED_V4),
+                                                  (SANDBOX_V6, DENIED_V6, ALLOWED_V6)], ids=["v4", "v6"])
+def test_every_protocol_follows_the_policy(world, start, tap, own, denied, allowed):
+    """6to4, GRE, ESP, SCTP, one that nobody knows, and echo requests."""
+    numbers = [IPV6_IN_IP, GRE, ESP, SCTP, EXPERIMENT, 58 if ":" in own else 1]
+    start(RULES=RULES)
+    assert set(attack(world.sandbox, "protocols", own, denied, *numbers)) == {"Operation not permitted"}
+    errors = attack(world.sandbox, "protocols", own, allowed, *numbers)
+    tap.catch_up(world.sandbox)
+    assert not tap.holding(denied)
+    assert errors == [None] * len(numbers)
+    at = 14 + (6 if ":" in own else 9)
+    assert {frame[at] for frame in tap.holding(allowed)} >= set(numbers) - {1, 58}
+
+
+def _echo(world, address):
+    """Whether an echo request is answered."""
+    v6 = ":" in address
+    with world.sandbox.inside():
+        sock = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW,
+                             socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
+    with sock:
+        sock.settimeout(2)
+        sock.connect((address, 0))
+        try:
+            sock.send(b"\x80\0\0\0\0\1\0\1" if v6 else b"\x08\0\xf7\xfd\0\1\0\1")
+            return bool(sock.recv(100))
+        except OSError:
+            return False
+
+
+@pytest.mark.parametrize("denied, allowed", [(DENIED_V4, ALLOWED_V4), (DENIED_V6, ALLOWED_V6)], ids=["v4", "v6"])
+def test_echo_requests_follow_the_policy(world, start, denied, allowed):
+    start(RULES=RULES)
+    assert _echo(world, allowed) and not _echo(world, denied)
+
+
+@pytest.mark.parametrize("own, denied, allowed", [(SANDBOX_V4, DENIED_V4, ALLOWED_V4),
+                                                  (SANDBOX_V6, DENIED_V6, ALLOWED_V6)], ids=["v4", "v6"])
+def test_fragments_follow_the_policy(world, start, tap, own, denied, allowed):
+    start(RULES=RULES)
+    attack(world.sandbox, "fragments", own, denied)
+    attack(world.sandbox, "fragments", own, allowed)
+    tap.catch_up(world.sandbox)
+    assert not tap.holding(denied)
+    assert tap.holding(allowed), "whole datagrams pass in fragments"
+
+
+def test_large_datagrams_to_the_allowed_pass_in_fragments(world, start, tap):
+    start(RULES=RULES)
+    with world.sandbox.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"l" * 4000, (ALLOWED_V4, 7777))
+        with pytest.raises(PermissionError):
+            sock.sendto(b"l" * 4000, (DENIED_V4, 7777))
+    tap.catch_up(world.sandbox)
+    assert len(tap.holding(ALLOWED_V4)) == 3 and not tap.holding(DENIED_V4)
+
+
+def test_mapped_addresses_follow_the_policy(world, start, tap):
+    start(RULES=RULES)
+    assert connects(world.sandbox, f"::ffff:{ALLOWED_V4}")
+    assert _datagram_leaves(world, tap, f"::ffff:{ALLOWED_V4}", 7777)
+    refusal_seconds(world.sandbox, f"::ffff:{DENIED_V4}")
+    udp_refusal_seconds(world.sandbox, f"::ffff:{DENIED_V4}")
+    dnsclient.ask(world.sandbox, "www.allowed.test")
+    assert connects(world.sandbox, "::ffff:203.0.113.10"), "learned"
+
+
+@pytest.mark.parametrize("router, far", [(GATEWAY_V4, "192.88.98.77"), (GATEWAY_V6, "2001:dba::77")],
+                         ids=["v4", "v6"])
+def test_path_mtu_is_learned_from_a_denied_router(world, start, router, far):
+    """Otherwise large packets vanish: a narrow link behind the router, and a policy that denies the router itself."""
+    v6 = "-6 " if ":" in far else ""
+    forwarding = "net/ipv6/conf/all/forwarding" if v6 else "net/ipv4/ip_forward"
+    world.internet.ip("link add narrow type veth peer name far")
+    try:
+        world.internet.ip("link set far up")
+        world.internet.ip("link set narrow mtu 1300 up")
+        world.internet.ip(f"{v6}route add {far}/{128 if v6 else 32} dev narrow")
+        start(RULES={"egress": [{"action": "allow", "target": far}, {"action": "deny", "target": "10.0.0.0/8"},
+                                {"action": "deny", "target": "fd00::/8"}]})
+        with world.internet.sysctl(forwarding, 1), world.sandbox.inside(), \
+                socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            level, discover, mtu = (socket.IPPROTO_IPV6, 23, 24) if v6 else (socket.IPPROTO_IP, 10, 14)
+            sock.setsockopt(level, discover, 2)  # IP_PMTUDISC_DO
+            sock.connect((far, 7777))
+
+            def learned():
+                with contextlib.suppress(OSError):
+                    sock.send(b"m" * 1400)
+                return sock.getsockopt(level, mtu) == 1300
+            wait_until(learned, what="the path's MTU")
+    finally:
+        world.internet.ip("link del narrow")

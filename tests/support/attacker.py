@@ -1,0 +1,256 @@
+"""What an application in the sandbox can try that has CAP_NET_RAW and nothing else.
+
+A program of its own, run through `attack()`: `attacker.py VERB ARGUMENTS`, answers in JSON on standard output.
+"""
+
+import contextlib
+import ctypes
+import ipaddress
+import json
+import pathlib
+import random
+import select
+import socket
+import struct
+import subprocess
+import sys
+
+SO_MARK, SO_ATTACH_FILTER = 36, 26
+SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20
+ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, ETH_P_ARP = 0x0003, 0x0800, 0x86dd, 0x0806
+PATIENCE_S = 20
+
+ARGV = ("setpriv", "--bounding-set=-all,+net_raw", "--inh-caps=-all", sys.executable, "-B", str(pathlib.Path(__file__)))
+
+
+def attack(namespace, verb, *arguments):
+    """Runs one attack in a namespace to its end and returns what it says."""
+    done = namespace.run(*ARGV, verb, *map(str, arguments))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def attacker(namespace, verb, *arguments):
+    """The same for one that waits for something: yields when it is ready. `finish()` returns what it says."""
+    process = namespace.popen(*ARGV, verb, *map(str, arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True)
+    try:
+        assert process.stdout.readline() == "ready\n"
+
+        def finish():
+            out, _ = process.communicate("\n", timeout=PATIENCE_S)
+            assert process.returncode == 0
+            return json.loads(out)
+        yield finish
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+# --- packets ---
+
+def checksum(data):
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+
+def ip_packet(source, destination, protocol, payload, fragment=0):
+    source, destination = ipaddress.ip_address(source), ipaddress.ip_address(destination)
+    if destination.version == 6:
+        if fragment:  # a header of its own (RFC 8200, section 4.5)
+            payload = struct.pack("!BBHI", protocol, 0, (fragment & 0x1fff) << 3 | fragment >> 13 & 1, 77) + payload
+            protocol = 44
+        return struct.pack("!IHBB", 6 << 28, len(payload), protocol, 64) + source.packed + destination.packed + payload
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 77, fragment, 64, protocol, 0, source.packed,
+                       destination.packed)
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + payload
+
+
+def udp_packet(source, source_port, destination, port, data, **options):
+    pseudo = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
+    head = struct.pack("!HHHH", source_port, port, 8 + len(data), 0)
+    total = checksum(pseudo + struct.pack("!II", len(head) + len(data), 17) + head + data)
+    return ip_packet(source, destination, 17, head[:6] + struct.pack("!H", total or 0xffff) + data, **options)
+
+
+def ethertype(packet):
+    return ETH_P_IPV6 if packet[0] >> 4 == 6 else ETH_P_IP
+
+
+def set_mark(sock, mark):
+    sock.setsockopt(socket.SOL_SOCKET, SO_MARK, struct.pack("=I", mark))
+
+
+def send_raw(packet, destination, mark=None):
+    """A finished IP packet through a raw socket; the name of the error, None when it went."""
+    family = socket.AF_INET6 if ":" in destination else socket.AF_INET
+    with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        try:
+            if mark is not None:
+                set_mark(sock, mark)
+            sock.sendto(packet, (destination, 0))
+        except OSError as error:
+            return error.strerror
+    return None
+
+
+def send_frame(device, frame, protocol=None, mark=None, bypass=False):
+    """A frame as it is; `protocol` is what the socket says of it."""
+    protocol = struct.unpack_from("!H", frame, 12)[0] if protocol is None else protocol
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+        try:
+            sock.bind((device, protocol))
+            if mark is not None:
+                set_mark(sock, mark)
+            if bypass:
+                sock.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+            sock.send(frame)
+        except OSError as error:
+            return error.strerror
+    return None
+
+
+def frame_of(packet, mac):
+    return bytes.fromhex(mac.replace(":", "")) + b"\2\0\0\0\0\1" + struct.pack("!H", ethertype(packet)) + packet
+
+
+# --- attacks ---
+
+def marks(address, port, count):
+    """One datagram with each of the marks 0, 1 and `count` random ones: how many could be set."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    tried = 0
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        for mark in [0, 1] + [random.getrandbits(32) for _ in range(int(count))]:
+            set_mark(sock, mark)
+            with contextlib.suppress(OSError):
+                sock.sendto(b"marked", (address, int(port)))
+            tried += 1
+    return tried
+
+
+def raw(own, foreign, destination):
+    """Raw IP packets from an own and from a foreign address; the errors."""
+    return [send_raw(udp_packet(source, 4444, destination, 7777, b"raw"), destination, mark)
+            for source in (own, foreign) for mark in (None, 1, 0xffffffff)]
+
+
+def protocols(own, destination, *numbers):
+    """A raw packet of each of these protocols; the errors."""
+    payload = struct.pack("!BBHHH", 128 if ":" in destination else 8, 0, 0, 1, 1) + b"\x45" * 32
+    return [send_raw(ip_packet(own, destination, int(number), payload), destination) for number in numbers]
+
+
+def fragments(own, destination):
+    """The first and later fragments of a datagram, complete and not."""
+    whole = udp_packet(own, 4444, destination, 7777, b"f" * 1500)
+    data = whole[40 if ":" in destination else 20:]
+    more = 0x2000
+    pieces = [(more, data[:800]), (100, data[800:])]
+    return [send_raw(ip_packet(own, destination, 17, piece, fragment=fragment), destination)
+            for order in (pieces, pieces[1:], pieces[:1]) for fragment, piece in order]
+
+
+def frames(device, mac, own, destination, *more_marks):
+    """Frames with a datagram inside, in all the ways of a packet socket; the number of them."""
+    packet = udp_packet(own, 4444, destination, 7777, b"frame")
+    frame = frame_of(packet, mac)
+    tried = 0
+    for mark in [None, 0, 1, *map(int, more_marks)]:
+        for bypass in False, True:
+            for protocol in ethertype(packet), ETH_P_ARP, 0x88b5, 0:
+                send_frame(device, frame, protocol, mark, bypass)
+                tried += 1
+    # ARP by its type, but longer than any, and behind a VLAN tag
+    head = bytes.fromhex(mac.replace(":", "")) + b"\2\0\0\0\0\1"
+    arp = struct.pack("!HHHBBH", ETH_P_ARP, 1, 0x0800, 6, 4, 1)
+    for odd in head + arp + b"x" * 200, head + struct.pack("!HH", 0x8100, 1) + arp + b"x" * 20, head + arp[:10]:
+        send_frame(device, odd, ETH_P_ARP)
+        tried += 1
+    return tried
+
+
+def _mark_filter(instruction, value):
+    """Lets packets through whose mark (skb->mark) passes the jump."""
+    return [(0x20, 0, 0, 0xfffff000 + 20), (instruction, 0, 1, value), (0x06, 0, 0, 0xffff), (0x06, 0, 0, 0)]
+
+
+def _sniffer(code):
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    program = b"".join(struct.pack("HBBI", *one) for one in code)
+    memory = ctypes.create_string_buffer(program)
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HxxxxxxP", len(code), ctypes.addressof(memory)))
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):  # what came before the filter
+        while sock.recv(65535):
+            pass
+    return sock
+
+
+def sniff_marks():
+    """Every mark that shows on any device until a line comes: bit by bit, as filters tell them."""
+    any_mark = _sniffer(_mark_filter(0x35, 1))  # at least 1
+    bits = [_sniffer(_mark_filter(0x45, 1 << bit)) for bit in range(32)]
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+    def count(sock):
+        n = 0
+        with contextlib.suppress(BlockingIOError):
+            while sock.recv(65535):
+                n += 1
+        return n
+    seen = count(any_mark)
+    return {"packets": seen, "mark": sum(1 << bit for bit, sock in enumerate(bits) if count(sock))}
+
+
+def forge(own, upstream, address, way):
+    """Waits for a question to the upstream, which shows port and id, and answers before the upstream does."""
+    sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+    sniffer.settimeout(PATIENCE_S)
+    print("ready", flush=True)
+    wanted, v6 = ipaddress.ip_address(upstream).packed, ":" in upstream
+    while True:
+        packet = sniffer.recv(65535)
+        size = 40 if v6 else 20
+        if packet[24 if v6 else 16:40 if v6 else 20] != wanted or packet[6 if v6 else 9] != 17:
+            continue
+        port, to = struct.unpack_from("!HH", packet, size)
+        question = packet[size + 8:]
+        if to == 53 and struct.unpack_from("!H", question, 4)[0] == 1 and b"\5forge" in question.lower():
+            break
+    end = question.index(b"\0", 12) + 5
+    answer = (question[:2] + struct.pack("!HHHHH", 0x8180, 1, 1, 0, 0) + question[12:end] +
+              struct.pack("!HHHIH", 0xc00c, 1, 1, 60, 4) + ipaddress.ip_address(address).packed)
+    forged = udp_packet(upstream, 53, own, port, answer)
+    errors = []
+    for _ in range(20):
+        if way == "raw":
+            errors.append(send_raw(forged, own))
+        else:
+            errors.append(send_frame("lo", b"\0" * 12 + struct.pack("!H", ethertype(forged)) + forged))
+    return errors
+
+
+def flood_frames(device, mac, own, destination):
+    """Frames without end, until a line comes; the number of them."""
+    frame = frame_of(udp_packet(own, 4444, destination, 7777, b"flood"), mac)
+    tried = 0
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+        sock.bind((device, ETH_P_IP))
+        print("ready", flush=True)
+        while not select.select([sys.stdin], [], [], 0.0005)[0]:
+            with contextlib.suppress(OSError):
+                sock.send(frame)
+            tried += 1
+    return tried
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))
