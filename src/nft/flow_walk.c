@@ -1,7 +1,6 @@
 #include "nft/flow_walk.h"
 
 #include "nft/flows.h"
-#include "nft/sockets.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -65,35 +64,11 @@ static int take(void *ctx, struct buf *flows)
     return walk->error ? walk->error : flows_end(walk->end, flows, &walk->why);
 }
 
-static bool any(void *ctx, const struct flow *flow)
-{
-    return true;
-}
-
-/* Connections from before conntrack looked at packets have no entry: only their sockets tell of them. */
-static int take_sockets(struct flow_walk *walk, struct why *why)
-{
-    _cleanup_buf_ struct buf all = {0}, some = {0};
-    _cleanup_close_ int fd = sockets_open();
-    if (fd < 0)
-        return why_set(why, fd, "cannot ask for sockets: %s", strerror(-fd));
-    int error = sockets_find(fd, walk->hooks.mark, any, NULL, &all, why);
-    for (size_t at = 0, most = FLOWS_AT_ONCE * sizeof(struct flow), len; at < all.len && !error; at += len) {
-        len = all.len - at < most ? all.len - at : most;
-        buf_clear(&some);
-        buf_append(&some, all.data + at, len);
-        error = some.failed ? -ENOMEM : take(walk, &some);
-    }
-    return error;
-}
-
 static void *run(void *arg)
 {
     struct flow_walk *walk = arg;
     struct why why = {""};
     int error = flows_list(walk->list, take, walk, &why);
-    if (!error && walk->hooks.untracked)
-        error = take_sockets(walk, &why);
     if (error && !walk->why.text[0])
         walk->why = why;
     walk->error = error;

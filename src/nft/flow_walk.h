@@ -8,13 +8,10 @@
 #include "base/why.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 
 /* Both run in the loop. */
 struct flow_walk_hooks {
     void *ctx;
-    bool untracked; /* walk through the sockets, too, of which conntrack does not know */
-    uint32_t mark;  /* of sockets that are none of these */
     /* Leaves those of the flows (struct flow, at most FLOWS_AT_ONCE) in the buffer that are to be ended. 0, or -errno
      * with `why`, which ends the walk. */
     int (*choose)(void *ctx, struct buf *flows, struct why *why);
@@ -27,7 +24,8 @@ struct flow_walk;
 /* 0 or -errno, and then `over` is not called. */
 int flow_walk_start(struct mailbox *mailbox, const struct flow_walk_hooks *hooks, struct flow_walk **ret,
                     struct why *why);
-/* Gives a walk up that is not over, once the loop runs no more; waits for what the kernel is being asked. NULL is none. */
+/* Gives a walk up that is not over, once the loop runs no more; waits for what the kernel is being asked. NULL is none.
+ */
 void flow_walk_free(struct flow_walk *walk);
 
 #endif

@@ -1,4 +1,5 @@
 /* The part of nft.h that is about open flows. */
+#include "base/cleanup.h"
 #include "base/ip_ranges.h"
 #include "base/loop.h"
 #include "nft/cut.h"
@@ -6,6 +7,7 @@
 #include "nft/inspect.h"
 #include "nft/nft_policy.h"
 #include "nft/nft_state.h"
+#include "nft/sockets.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -61,8 +63,7 @@ static void policy_settled(struct nft *nft)
 static bool takes_away(const struct nft_policy *before, const struct nft_policy *now)
 {
     return (before->default_allow && !now->default_allow) ||
-           !ip_ranges_within(&now->always_deny, &before->always_deny) ||
-           !ip_ranges_within(&now->deny, &before->deny) ||
+           !ip_ranges_within(&now->always_deny, &before->always_deny) || !ip_ranges_within(&now->deny, &before->deny) ||
            !ip_ranges_within(&before->always_allow, &now->always_allow) ||
            !ip_ranges_within(&before->allow, &now->allow);
 }
@@ -88,15 +89,38 @@ static int refuse_flows(struct nft *nft, struct cut *cut, const struct buf *flow
     return nft_commit_changes(nft, nft->batch, cut->now_ns, why);
 }
 
+static struct cut make_cut(struct nft *nft)
+{
+    const struct nft_policy *now = walked(nft);
+    return (struct cut){.settings = nft->settings,
+                        .changes = nft->changes,
+                        .before = nft->is_settled ? now : &nft->settled,
+                        .now = now,
+                        .now_ns = clock_monotonic_ns()};
+}
+
+static bool wants(void *ctx, const struct flow *flow)
+{
+    return cut_wants(ctx, flow);
+}
+
+/* Connections from before conntrack looked at packets have no entry: only their sockets tell of them. At once, since a
+ * socket does not say whether it was redirected to us a moment later. */
+static int end_untracked(struct nft *nft, struct why *why)
+{
+    _cleanup_buf_ struct buf flows = {0};
+    _cleanup_close_ int fd = sockets_open();
+    struct cut cut = make_cut(nft);
+    if (fd < 0)
+        return why_set(why, fd, "cannot ask for sockets: %s", strerror(-fd));
+    int error = sockets_find(fd, nft->settings->mark, wants, &cut, &flows, why);
+    return error ? error : flows_end(nft->conn, &flows, why);
+}
+
 static int choose_cut(void *ctx, struct buf *flows, struct why *why)
 {
     struct nft *nft = ctx;
-    const struct nft_policy *now = walked(nft);
-    struct cut cut = {.settings = nft->settings,
-                      .changes = nft->changes,
-                      .before = nft->is_settled ? now : &nft->settled,
-                      .now = now,
-                      .now_ns = clock_monotonic_ns()};
+    struct cut cut = make_cut(nft);
     struct flow *all = (struct flow *)flows->data;
     size_t n = flows->len / sizeof(*all), kept = 0;
     for (size_t i = 0; i < n; i++)
@@ -131,11 +155,7 @@ static void walk_over(void *ctx, int error, const struct why *why)
 /* For those who came while another walk was under way, which may have passed their flows already. */
 static void start_walk(struct nft *nft)
 {
-    struct flow_walk_hooks hooks = {.ctx = nft,
-                                    .untracked = nft->is_first,
-                                    .mark = nft->settings->mark,
-                                    .choose = choose_cut,
-                                    .over = walk_over};
+    struct flow_walk_hooks hooks = {.ctx = nft, .choose = choose_cut, .over = walk_over};
     struct why why = {""};
     nft->waiting = nft->late;
     nft->late = NULL;
@@ -145,7 +165,9 @@ static void start_walk(struct nft *nft)
         return;
     }
     nft->has_settled = nft->revoked_since = false; /* until this one is over */
-    int error = flow_walk_start(nft->settings->mailbox, &hooks, &nft->walk, &why);
+    int error = nft->is_first ? end_untracked(nft, &why) : 0;
+    if (!error)
+        error = flow_walk_start(nft->settings->mailbox, &hooks, &nft->walk, &why);
     if (error)
         walk_over(nft, error, &why);
 }
