@@ -133,6 +133,16 @@ int changes_renew(struct changes *changes, enum timed_set set, struct lease *lea
     return 0;
 }
 
+size_t changes_renewals(const struct changes *changes, enum timed_set set, size_t *cursor, struct lease **ret,
+                        size_t max)
+{
+    size_t n = 0;
+    for (; *cursor < changes->n && n < max; (*cursor)++)
+        if (changes->items[*cursor].set == set && changes->items[*cursor].kind == RENEW)
+            ret[n++] = changes->items[*cursor].lease;
+    return n;
+}
+
 int changes_drop(struct changes *changes, enum timed_set set, struct lease *lease)
 {
     if (reserve(changes))

@@ -37,6 +37,10 @@ int changes_add(struct changes *changes, enum timed_set set, const struct ip_add
 /* Writes a lease anew, with its names as the comment. One that is part of the transaction already is prolonged, when
  * `expires_ns` is later. 0 or -ENOMEM. */
 int changes_renew(struct changes *changes, enum timed_set set, struct lease *lease, uint64_t expires_ns);
+/* Collects, from `*cursor` (at first 0) on, up to `max` leases of a set that the transaction writes anew. Returns how
+ * many; 0 at the end. */
+size_t changes_renewals(const struct changes *changes, enum timed_set set, size_t *cursor, struct lease **ret,
+                        size_t max);
 /* Takes a lease out that is not part of the transaction yet. 0 or -ENOMEM. */
 int changes_drop(struct changes *changes, enum timed_set set, struct lease *lease);
 /* Drops the leases that end first from sets that would be too full. 0, -ENOMEM, or -ENOSPC when the additions of this

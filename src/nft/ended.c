@@ -37,25 +37,25 @@ static int take_answer(void *ctx, const struct element *element)
     return 0;
 }
 
-static int ask(struct conn *conn, enum timed_set set, struct asked *asked)
+static int ask(struct conn *conn, enum timed_set set, struct lease *const *leases, size_t n,
+               struct element_reader *reader)
 {
     _Alignas(struct nlmsghdr) uint8_t questions[QUESTIONS * QUESTION_SIZE] = {0}; /* padding is sent, too */
-    struct element_reader reader = {.take = take_answer, .ctx = asked};
     size_t len = 0;
-    for (size_t i = 0; i < asked->n; i++) {
+    for (size_t i = 0; i < n; i++) {
         struct nlmsghdr *nlh = elements_question(questions + len, timed_set_name(set), 0);
         struct nlattr *list = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_LIST_ELEMENTS);
         struct nlattr *item = mnl_attr_nest_start(nlh, NFTA_LIST_ELEM);
         struct nlattr *key = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_KEY);
-        mnl_attr_put(nlh, NFTA_DATA_VALUE, ip_size(asked->family), asked->list[i]->addr.bytes);
+        mnl_attr_put(nlh, NFTA_DATA_VALUE, ip_size(leases[i]->addr.family), leases[i]->addr.bytes);
         mnl_attr_nest_end(nlh, key);
         mnl_attr_nest_end(nlh, item);
         mnl_attr_nest_end(nlh, list);
-        if (i + 1 == asked->n)
+        if (i + 1 == n)
             nlh->nlmsg_flags |= NLM_F_ACK;
         len += nlh->nlmsg_len;
     }
-    int error = conn_ask(conn, questions, len, elements_read, &reader, NULL);
+    int error = conn_ask(conn, questions, len, elements_read, reader, NULL);
     return error == -ENOENT ? 0 : error; /* some have ended */
 }
 
@@ -99,7 +99,8 @@ int ended_settle(struct conn *conn, struct changes *changes, size_t at_most, uin
             if (!first || first->expires_ns + BEGIN_NS > now_ns)
                 break;
             collect(&asked);
-            bool can_tell = !is_learned || !ask(conn, set, &asked);
+            struct element_reader reader = {.take = take_answer, .ctx = &asked};
+            bool can_tell = !is_learned || !ask(conn, set, asked.list, asked.n, &reader);
             int error = settle(changes, set, &asked, can_tell);
             if (error)
                 return error;
@@ -108,4 +109,69 @@ int ended_settle(struct conn *conn, struct changes *changes, size_t at_most, uin
         }
     }
     return 0;
+}
+
+/* --- leases in hand --- */
+
+struct prolonged {
+    struct changes *changes;
+    enum timed_set set;
+    uint64_t now_ns;
+    int error;
+};
+
+static int take_prolonged(void *ctx, const struct element *element)
+{
+    struct prolonged *prolonged = ctx;
+    uint8_t family = prolonged->set == ALLOW_V4 ? AF_INET : AF_INET6;
+    if (!element->key || element->size != ip_size(family) || !element->timeout_ms)
+        return 0;
+    struct ip_addr addr = family == AF_INET ? ip_from_v4(element->key) : ip_from_v6(element->key);
+    struct lease *lease = leases_find(changes_leases(prolonged->changes, prolonged->set), &addr);
+    uint64_t until = prolonged->now_ns + element->timeout_ms * NS_PER_MS;
+    if (!lease || !lease_is_held(lease) || until <= lease->expires_ns + OVER_NS)
+        return 0; /* as we wrote it */
+    names_prolong(&lease->names, until);
+    prolonged->error = changes_renew(prolonged->changes, prolonged->set, lease, until);
+    return prolonged->error;
+}
+
+int ended_keep_prolonged(struct conn *conn, struct changes *changes, uint64_t now_ns)
+{
+    static const enum timed_set learned[] = {ALLOW_V4, ALLOW_V6};
+    for (size_t s = 0; s < 2; s++) {
+        struct prolonged prolonged = {.changes = changes, .set = learned[s], .now_ns = now_ns};
+        struct element_reader reader = {.take = take_prolonged, .ctx = &prolonged};
+        struct lease *list[QUESTIONS];
+        size_t cursor = 0, n;
+        while ((n = changes_renewals(changes, learned[s], &cursor, list, QUESTIONS)) > 0) {
+            ask(conn, learned[s], list, n, &reader);
+            if (prolonged.error)
+                return prolonged.error;
+            for (size_t i = 0; i < n; i++)
+                names_drop_ended(&list[i]->names, now_ns);
+        }
+    }
+    return 0;
+}
+
+struct one {
+    uint64_t now_ns, until;
+};
+
+static int take_one(void *ctx, const struct element *element)
+{
+    struct one *one = ctx;
+    one->until = element->timeout_ms ? one->now_ns + element->timeout_ms * NS_PER_MS : 0;
+    return 0;
+}
+
+uint64_t ended_ask_one(struct conn *conn, const struct lease *lease, uint64_t now_ns)
+{
+    struct one one = {.now_ns = now_ns};
+    struct element_reader reader = {.take = take_one, .ctx = &one};
+    struct lease *list[] = {(struct lease *)(uintptr_t)lease};
+    if (ask(conn, allow_set(lease->addr.family), list, 1, &reader))
+        return 0;
+    return one.until > lease->expires_ns + OVER_NS ? one.until : 0;
 }

@@ -40,9 +40,7 @@ int learn_address(struct changes *changes, const struct learned *learned, uint64
     enum timed_set set = allow_set(learned->addr.family), revoked_in = revoked_set(learned->addr.family);
     uint64_t until = now_ns + nft_lease_seconds(learned->ttl) * NS_PER_S;
     struct lease *lease = leases_find(changes_leases(changes, set), &learned->addr);
-    if (lease)
-        names_drop_ended(&lease->names, now_ns);
-    else if (changes_add(changes, set, &learned->addr, until, &lease))
+    if (!lease && changes_add(changes, set, &learned->addr, until, &lease))
         return -ENOMEM;
     int added = names_add(&lease->names, learned->name, learned->name_len, until);
     if (added < 0)

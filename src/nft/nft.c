@@ -119,7 +119,7 @@ int nft_restore(struct nft *nft, const struct nft_policy *policy,
     int error = restore_leases(nft->conn, nft->changes, now_ns, why);
     if (error)
         return error;
-    error = revoke_denied(nft->changes, policy, still_allowed, ctx, now_ns);
+    error = revoke_denied(nft->conn, nft->changes, policy, still_allowed, ctx, now_ns);
     if (!error)
         error = changes_make_room(nft->changes);
     if (error) {
@@ -155,7 +155,7 @@ static int apply(struct nft *nft, const struct nft_policy *policy,
     uint64_t now_ns = clock_monotonic_ns();
     int error = ended_settle(nft->conn, nft->changes, ENDED_PER_CHANGE, now_ns);
     if (!error)
-        error = revoke_denied(nft->changes, policy, still_allowed, ctx, now_ns);
+        error = revoke_denied(nft->conn, nft->changes, policy, still_allowed, ctx, now_ns);
     if (!error)
         error = changes_make_room(nft->changes);
     if (error) {
@@ -214,6 +214,8 @@ static int learn(struct nft *nft, const struct learned *learned, size_t n, uint6
         error = learn_address(nft->changes, &learned[i], now_ns);
     if (!error && !changes_count(nft->changes))
         return 0;
+    if (!error)
+        error = ended_keep_prolonged(nft->conn, nft->changes, now_ns);
     if (!error)
         error = ended_settle(nft->conn, nft->changes, changes_count(nft->changes), now_ns);
     if (!error)

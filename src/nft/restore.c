@@ -6,7 +6,6 @@
 #include "nft/sets.h"
 
 #include <arpa/inet.h>
-#include <arpa/inet.h>
 #include <errno.h>
 #include <libnftnl/common.h>
 #include <linux/netfilter.h>
@@ -37,8 +36,9 @@ struct lease_reader {
 static int take_lease(void *ctx, const struct element *element)
 {
     const struct lease_reader *reader = ctx;
-    if (!element->key || element->size != ip_size(reader->family) || element->flags || !element->timeout_ms ||
-        !element->comment)
+    if (!element->key || element->size != ip_size(reader->family) || element->flags || !element->timeout_ms)
+        return 0;
+    if (!element->comment && !reader->revoked) /* flows that were allowed by their address are revoked without a name */
         return 0;
     struct ip_addr addr = reader->family == AF_INET ? ip_from_v4(element->key) : ip_from_v6(element->key);
     uint64_t left =
@@ -50,7 +50,8 @@ static int take_lease(void *ctx, const struct element *element)
     if (error)
         return error;
     /* How long a name of a revoked address would have held is not written anywhere: it has ended. */
-    error = names_from_text(element->comment, reader->now_ns + (reader->revoked ? 0 : left), &lease->names);
+    if (element->comment)
+        error = names_from_text(element->comment, reader->now_ns + (reader->revoked ? 0 : left), &lease->names);
     if (error) {
         leases_remove(reader->leases, lease);
         return error == -EINVAL ? 0 : error;

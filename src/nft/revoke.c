@@ -2,10 +2,12 @@
 
 #include "base/ip_ranges.h"
 #include "base/loop.h"
+#include "nft/ended.h"
 
 #include <errno.h>
 
 struct revocation {
+    struct conn *conn;
     struct changes *changes;
     const struct nft_policy *policy;
     names_allowed *allowed;
@@ -33,6 +35,24 @@ static int refuse(struct revocation *revocation, const struct lease *lease)
     return 0;
 }
 
+/* Names that are allowed hold as long as a connection that prolonged this lease, whatever became of their own: until
+ * then, or 0. */
+static uint64_t prolonged(struct revocation *revocation, struct lease *lease)
+{
+    bool any_denied;
+    if (!names_mark_denied(&lease->names, 0, revocation->allowed, revocation->ctx, &any_denied))
+        return 0;
+    uint64_t until = ended_ask_one(revocation->conn, lease, revocation->now_ns);
+    if (until) {
+        names_prolong(&lease->names, until);
+        /* As it is in the kernel, whatever becomes of the transaction. */
+        struct leases *leases = changes_leases(revocation->changes, allow_set(lease->addr.family));
+        leases_hold(leases, lease);
+        leases_release(leases, lease, until);
+    }
+    return until;
+}
+
 static int judge_learned(struct revocation *revocation, enum timed_set set, struct lease *lease)
 {
     bool any_denied;
@@ -40,6 +60,9 @@ static int judge_learned(struct revocation *revocation, enum timed_set set, stru
         names_mark_denied(&lease->names, revocation->now_ns, revocation->allowed, revocation->ctx, &any_denied);
     if (!any_denied)
         return 0;
+    uint64_t longer = prolonged(revocation, lease);
+    if (longer)
+        until = longer;
     if (until)
         return changes_renew(revocation->changes, set, lease, until < lease->expires_ns ? until : lease->expires_ns);
     if (!allowed_by_address(revocation->policy, &lease->addr)) {
@@ -89,11 +112,11 @@ static int for_each_lease(struct revocation *revocation, enum timed_set set,
     return 0;
 }
 
-int revoke_denied(struct changes *changes, const struct nft_policy *policy, names_allowed *allowed, void *ctx,
-                  uint64_t now_ns)
+int revoke_denied(struct conn *conn, struct changes *changes, const struct nft_policy *policy, names_allowed *allowed,
+                  void *ctx, uint64_t now_ns)
 {
     struct revocation revocation = {
-        .changes = changes, .policy = policy, .allowed = allowed, .ctx = ctx, .now_ns = now_ns};
+        .conn = conn, .changes = changes, .policy = policy, .allowed = allowed, .ctx = ctx, .now_ns = now_ns};
     /* Those revoked earlier first: the second walk adds to the same sets. */
     int error = for_each_lease(&revocation, REVOKED_V4, judge_revoked);
     if (!error)

@@ -137,6 +137,50 @@ START_TEST(the_mirror_learns_of_it)
 }
 END_TEST
 
+START_TEST(a_new_answer_does_not_shorten_what_a_connection_prolonged)
+{
+    struct service service = serve_outside(8080);
+    struct nft *nft = installed(&plain, &deny_all);
+    ck_assert_int_eq(learn(nft, V4, A, 0), 0);
+    ck_assert_int_eq(reach(SOCK_STREAM, V4, 8080, &service, 0), 0);
+    expect_left(LIST_V4, 350, 360);
+    ck_assert_int_eq(learn(nft, V4, B, 0), 0);
+    expect_left(LIST_V4, 350, 360);
+    expect(LIST_V4, "comment \"a.example,b.example\"");
+    nft_free(nft);
+}
+END_TEST
+
+static bool only_a(void *ctx, const uint8_t *name, size_t len)
+{
+    return name[1] == 'a';
+}
+
+/* The name that stays has 10 s left of its own lease, but connections prolonged the address's. `_i`: another
+ * answer came after them, or before. */
+START_TEST(a_connection_prolongs_for_all_names)
+{
+    struct service service = serve_outside(8080);
+    struct nft *nft = installed(&plain, &deny_all);
+    uint64_t now = clock_monotonic_ns();
+    struct learned old = {ip(V4), 0, (const uint8_t *)A, 11}, new = {ip(V4), 240, (const uint8_t *)B, 11};
+    ck_assert_int_eq(nft_learn(nft, &old, 1, now - 50 * NS_PER_S), 0);
+    if (_i)
+        ck_assert_int_eq(reach(SOCK_STREAM, V4, 8080, &service, 0), 0);
+    ck_assert_int_eq(nft_learn(nft, &new, 1, now), 0);
+    if (!_i)
+        ck_assert_int_eq(reach(SOCK_STREAM, V4, 8080, &service, 0), 0);
+    struct ip_addr addr = ip(V4);
+    struct lease_info info;
+    nft_lookup(nft, &addr, &info);
+    ck_assert_int_eq(info.state, LEASE_LEARNED);
+    ck_assert_int_eq(nft_apply(nft, &deny_all, only_a, NULL, NULL), 0);
+    expect_left(LIST_V4, 340, 360);
+    expect(LIST_V4, "comment \"a.example\"");
+    nft_free(nft);
+}
+END_TEST
+
 /* A packet that was between looking the address up and prolonging it puts it back without a name. */
 START_TEST(what_was_dropped_is_deleted_once_more)
 {
@@ -194,6 +238,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(tests, a_connection_prolongs_what_flows_in_it_does_not, 0, 2);
     tcase_add_test(tests, who_is_refused_prolongs_nothing);
     tcase_add_test(tests, the_mirror_learns_of_it);
+    tcase_add_test(tests, a_new_answer_does_not_shorten_what_a_connection_prolonged);
+    tcase_add_loop_test(tests, a_connection_prolongs_for_all_names, 0, 2);
     tcase_add_test(tests, what_was_dropped_is_deleted_once_more);
     tcase_add_test(tests, looking_after_the_table_deletes_once_more);
     suite_add_tcase(suite, tests);

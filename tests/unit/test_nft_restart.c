@@ -43,13 +43,14 @@ START_TEST(addresses_stay_for_the_rest_of_their_leases)
 {
     char denied[2] = "", b[] = "b";
     struct nft *nft = installed(&plain, &deny_all);
-    struct learned old = {ip("198.51.100.1"), 300, (const uint8_t *)A, 11};
-    ck_assert_int_eq(nft_learn(nft, &old, 1, clock_monotonic_ns() - 100 * NS_PER_S), 0);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
     ck_assert_int_eq(learn(nft, "198.51.100.1", B, 0), 0);
     ck_assert_int_eq(learn(nft, "2001:db8::1", A, 0), 0);
     ck_assert_int_eq(learn(nft, "198.51.100.3", B, 300), 0);
     ck_assert_int_eq(nft_apply(nft, &deny_all, starts_otherwise, b, NULL), 0);
     nft_free(nft);
+    run("nft 'delete element inet opensandbox dyn_allow_v4 { 198.51.100.1 }; add element inet opensandbox dyn_allow_v4 "
+        "{ 198.51.100.1 timeout 259s comment \"a.example\" }'"); /* as if time had passed */
     nft = restarted(&plain, &deny_all, b);
     expect(LIST_ALLOW, "{ 198.51.100.1 timeout 4m1");
     expect(LIST_ALLOW, "comment \"a.example\" }");
@@ -77,6 +78,21 @@ START_TEST(what_the_new_policy_denies_is_revoked_at_once)
     expect(LIST_ALLOW, "{ 198.51.100.2 timeout");
     expect(LIST_ALLOW, "comment \"b.example\" }");
     expect(LIST_REVOKED, "{ 198.51.100.1 timeout");
+}
+END_TEST
+
+START_TEST(revoked_addresses_without_a_name_stay_revoked)
+{
+    char none[] = "";
+    nft_free(installed(&plain, &deny_all));
+    run("nft 'add element inet opensandbox revoked_v4 { 198.51.100.9 timeout 9m }; "
+        "add element inet opensandbox dyn_allow_v4 { 198.51.100.8 timeout 5m }'");
+    nft_free(restarted(&plain, &deny_all, none));
+    expect(LIST_REVOKED, "{ 198.51.100.9 timeout 8m5");
+    expect_not(LIST_ALLOW, "198.51.100.8"); /* while permission needs a name */
+    const struct nft_policy open = {.default_allow = true};
+    nft_free(restarted(&plain, &open, none));
+    expect_not(LIST_REVOKED, "198.51.100.9");
 }
 END_TEST
 
@@ -160,6 +176,7 @@ Suite *test_suite(void)
     tcase_set_timeout(tests, 30);
     tcase_add_test(tests, addresses_stay_for_the_rest_of_their_leases);
     tcase_add_test(tests, what_the_new_policy_denies_is_revoked_at_once);
+    tcase_add_test(tests, revoked_addresses_without_a_name_stay_revoked);
     tcase_add_test(tests, many_addresses);
     tcase_add_test(tests, what_others_left_is_passed_over);
     tcase_add_loop_test(tests, upstreams_in_their_order, 0, 2);
