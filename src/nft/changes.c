@@ -155,8 +155,8 @@ int changes_drop(struct changes *changes, enum timed_set set, struct lease *leas
 bool changes_revoke(const struct changes *changes)
 {
     size_t i = 0;
-    while (i < changes->n && (changes->items[i].kind == DROP || changes->items[i].set == ALLOW_V4 ||
-                              changes->items[i].set == ALLOW_V6))
+    while (i < changes->n &&
+           (changes->items[i].kind == DROP || changes->items[i].set == ALLOW_V4 || changes->items[i].set == ALLOW_V6))
         i++;
     return i < changes->n;
 }

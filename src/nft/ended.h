@@ -12,10 +12,11 @@
 int ended_settle(struct conn *conn, struct changes *changes, size_t at_most, uint64_t now_ns);
 
 /* Asks about the leases that the transaction writes anew: those that connections prolonged for longer are not
- * shortened, nor are their names; other names that ended are dropped. What cannot be told is left as it is. 0 or -ENOMEM. */
+ * shortened, nor are their names; other names that ended are dropped. What cannot be told is left as it is. 0 or
+ * -ENOMEM. */
 int ended_keep_prolonged(struct conn *conn, struct changes *changes, uint64_t now_ns);
-/* Until when the kernel lets this learned address through, by a connection that prolonged its lease: 0 when none did, or
- * when that cannot be told. */
+/* Until when the kernel lets this learned address through, by a connection that prolonged its lease: 0 when none did,
+ * or when that cannot be told. */
 uint64_t ended_ask_one(struct conn *conn, const struct lease *lease, uint64_t now_ns);
 
 #endif

@@ -24,7 +24,7 @@ struct nft_settings {
     uint32_t mark;                     /* SO_MARK of the sidecar's own packets, not 0 */
     const struct sock_addr *upstreams; /* the mark opens their ports, and port 53, to any address */
     size_t n_upstreams;                /* at most NFT_UPSTREAMS_MAX */
-    const struct search_text *search;   /* kept for nft_recall_search(), which is all; NULL: nothing is kept */
+    const struct search_text *search;  /* kept for nft_recall_search(), which is all; NULL: nothing is kept */
     const struct ip_addr *exempt;      /* DNS to them is not redirected; port 53 reaches them */
     size_t n_exempt;
     bool block_doh_443;
@@ -109,8 +109,8 @@ uint32_t nft_lease_seconds(uint32_t ttl);
 /* Seconds that a client may hold it: the lease, less what it can lose because it is neither prolonged nor ended to the
  * second. A longer TTL must be cut to this in the answer. */
 uint32_t nft_hold_seconds(uint32_t ttl);
-/* The upstreams, in order, with which an earlier process put the table in place; none when there is no table. Of two that
- * differ in their zones only, the first. */
+/* The upstreams, in order, with which an earlier process put the table in place; none when there is no table. Of two
+ * that differ in their zones only, the first. */
 int nft_recall_upstreams(struct sock_addr *ret, size_t max, size_t *ret_n, struct why *why);
 /* Its search list. `*ret_found`: there is one, maybe of no names. */
 int nft_recall_search(struct search_text *ret, bool *ret_found, struct why *why);

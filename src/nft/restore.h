@@ -7,8 +7,8 @@
 #include "nft/conn.h"
 #include "nft/nft.h"
 
-/* Fills the mirrors, which are empty, with the elements that have time left and, unless they are revoked, names, and at most as many as fit:
- * those that end first are left out. Absent sets are empty ones. 0 or -errno. */
+/* Fills the mirrors, which are empty, with the elements that have time left and, unless they are revoked, names, and at
+ * most as many as fit: those that end first are left out. Absent sets are empty ones. 0 or -errno. */
 int restore_leases(struct conn *conn, struct changes *changes, uint64_t now_ns, struct why *why);
 /* The upstreams of the table, in their order; none when there is no table. 0 or -errno. */
 int restore_upstreams(struct conn *conn, struct sock_addr *ret, size_t max, size_t *ret_n, struct why *why);
