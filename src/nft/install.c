@@ -44,7 +44,6 @@ static int try_tables(struct install *install, struct conn *conn, const struct t
         return why_set(why, -ENOMEM, "out of memory");
     batch_begin(batch);
     plan_install(batch, tables->settings, tables->policy, !install->no_zones);
-    uint32_t n_rules = batch_rules(batch);
     if (tables->settings->filter)
         changes_encode_all(tables->changes, batch, clock_monotonic_ns());
     if (tables->settings->log_peers)
@@ -58,7 +57,7 @@ static int try_tables(struct install *install, struct conn *conn, const struct t
         return error;
     install_done(install);
     install->devices = take_pointer(devices);
-    install->n_rules = n_rules;
+    install->n_rules = batch_rules(batch);
     return 0;
 }
 
