@@ -1,12 +1,12 @@
 /* HTTP requests by method, route and status: a table that one thread fills and others read. It never shrinks, and a
  * client cannot make it grow without limit: methods and routes are few, and when it is full the rest is counted
- * together. */
+ * together. It is larger than all that clients can make of them, so that nobody can keep others out of it. */
 #ifndef BASE_REQUEST_STREAMS_H
 #define BASE_REQUEST_STREAMS_H
 
 #include "base/histogram.h"
 
-#define REQUEST_STREAMS 128
+#define REQUEST_STREAMS 320
 
 /* Constant once it is in the table, but for the histogram. */
 struct request_stream {

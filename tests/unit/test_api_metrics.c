@@ -82,6 +82,31 @@ START_TEST(requests_are_counted_by_method_route_and_status)
 }
 END_TEST
 
+/* Else an application could hide the requests of others among what found the table full. */
+START_TEST(no_client_fills_the_table)
+{
+    static const char *const paths[] = {
+        "/healthz",          "/metrics", "/policy", "/policy/explain", "/policy/effective", "/credential-vault/_active",
+        "/credential-vault", "/x"};
+    static const char *const methods[] = {"GET",    "HEAD",    "POST",    "PUT",   "PATCH",
+                                          "DELETE", "OPTIONS", "CONNECT", "TRACE", "BREW"};
+    static const char *const extras[] = {"", "OPENSANDBOX-EGRESS-AUTH: s3cret\r\n", "Content-Length: 0\r\n"};
+    for (size_t p = 0; p < 8; p++)
+        for (size_t m = 0; m < 10; m++)
+            for (size_t e = 0; e < 3; e++) {
+                struct answer answer = client_call(&f, methods[m], paths[p], extras[e], "x");
+                buf_done(&answer.body);
+                _cleanup_close_ int fd = client_connect(&f); /* and one that goes away in the middle */
+                client_send_raw(fd, methods[m], strlen(methods[m]));
+                client_send_raw(fd, " ", 1);
+                client_send_raw(fd, paths[p], strlen(paths[p]));
+                client_send_raw(fd, " HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", 43);
+            }
+    uint32_t n = request_streams_count(&f.metrics->api_requests);
+    ck_assert_msg(n > 100 && n < REQUEST_STREAMS * 3 / 4, "%u", n);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("api_metrics");
@@ -90,6 +115,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, the_format_is_the_clients_choice);
     tcase_add_test(tcase, other_methods_are_refused);
     tcase_add_test(tcase, requests_are_counted_by_method_route_and_status);
+    tcase_add_test(tcase, no_client_fills_the_table);
     suite_add_tcase(suite, tcase);
     return suite;
 }
