@@ -101,6 +101,17 @@ def test_every_query_is_counted_once(world, start):
     expect_none_in_flight(sidecar)
 
 
+def test_cache_hits_are_counted_and_not_timed(world, start):
+    sidecar = start(RULES=RULES)
+    for tcp in False, False, False, True:
+        dnsclient.ask(world.sandbox, "www.allowed.test", tcp=tcp)
+    scrape = Scrape(sidecar)
+    assert [scrape.value("egress_dns_cache_hits_total", proto=proto) for proto in ("udp", "tcp")] == [2, 1]
+    assert [scrape.value("egress_dns_queries_total", result="allowed", proto=proto)
+            for proto in ("udp", "tcp")] == [3, 1]
+    assert scrape.value(f"{DURATION}_count") == 1
+
+
 def test_failed_queries_are_counted_and_timed(world, start, resolver):
     resolver(ODD, faults.failing(dns.rcode.SERVFAIL))
     sidecar = start_counting(start, DNS_UPSTREAM=ODD, DNS_UPSTREAM_PROBE_INTERVAL_SEC="1")
