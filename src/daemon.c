@@ -48,6 +48,7 @@ struct daemon {
     struct resource *resource;
     struct prometheus *prometheus; /* the API's thread uses it */
     struct otel_env *otel;
+    const char **outputs; /* of the log */
     struct exporter *exporter;
     struct listeners listeners;
     struct sources sources; /* as read at start; policy and always files are the enforcer's then */
@@ -435,8 +436,13 @@ static enum daemon_exit start_metrics(struct daemon *daemon, struct why *why)
 static enum daemon_exit start_exporter(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->config;
-    struct exporter_settings settings = {.outputs = config->log_outputs,
-                                         .n_outputs = config->n_log_outputs,
+    daemon->outputs = calloc(config->n_log_outputs + 1, sizeof(*daemon->outputs));
+    if (!daemon->outputs)
+        return failed(EXIT_UNAVAILABLE, why, -ENOMEM, "cannot start");
+    memcpy(daemon->outputs, config->log_outputs, config->n_log_outputs * sizeof(*daemon->outputs));
+    daemon->outputs[config->n_log_outputs] = "stderr"; /* OTEL_LOGS_EXPORTER=console */
+    struct exporter_settings settings = {.outputs = daemon->outputs,
+                                         .n_outputs = config->n_log_outputs + daemon->otel->logs_console,
                                          .attributes = daemon->attributes,
                                          .n_attributes = daemon->n_attributes,
                                          .logs = daemon->logs,
@@ -662,6 +668,7 @@ static bool release(struct daemon *daemon)
     meter_free(daemon->meter);
     free(daemon->attributes);
     otel_env_free(daemon->otel);
+    free(daemon->outputs);
     log_free(daemon->api_log);
     log_free(daemon->log);
     watch_free(daemon->watch);

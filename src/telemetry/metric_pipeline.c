@@ -1,18 +1,21 @@
 #include "telemetry/metric_pipeline.h"
 
 #include "base/loop.h"
+#include "telemetry/console.h"
 #include "telemetry/otlp.pb-c.h"
 #include "telemetry/otlp_metrics.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 struct metric_pipeline {
     struct metric_pipeline_settings settings;
     struct otlp_client *client;  /* NULL: not by OTLP */
     struct collector *collector; /* its */
-    struct buf request;
+    struct collector *console;   /* NULL: nothing on stderr */
+    struct buf request, block;
     uint64_t due_ns;
     uint64_t deadline_ns; /* of the flush; 0: none */
     bool last_done;       /* the flush's collection is made */
@@ -41,6 +44,17 @@ static int make_client(struct metric_pipeline *p)
     return otlp_client_new(&client, &p->client);
 }
 
+static int make_collectors(struct metric_pipeline *p)
+{
+    const struct otel_env *env = p->settings.env;
+    struct collector_settings settings = {.preference = preferences[env->temporality],
+                                          .exponential = env->exponential_histograms};
+    int error = p->settings.http ? collector_new(p->settings.meter, &settings, &p->collector) : 0;
+    if (!error && env->metrics_console)
+        error = collector_new(p->settings.meter, &settings, &p->console);
+    return error;
+}
+
 int metric_pipeline_new(const struct metric_pipeline_settings *settings, uint64_t now_ns, struct metric_pipeline **ret)
 {
     struct metric_pipeline *p = calloc(1, sizeof(*p));
@@ -48,9 +62,7 @@ int metric_pipeline_new(const struct metric_pipeline_settings *settings, uint64_
         return -ENOMEM;
     p->settings = *settings;
     p->due_ns = now_ns + settings->env->metrics_interval_ms * NS_PER_MS;
-    struct collector_settings collector = {.preference = preferences[settings->env->temporality],
-                                           .exponential = settings->env->exponential_histograms};
-    int error = collector_new(settings->meter, &collector, &p->collector);
+    int error = make_collectors(p);
     if (!error && settings->http)
         error = make_client(p);
     if (error) {
@@ -67,7 +79,9 @@ void metric_pipeline_free(struct metric_pipeline *p)
         return;
     otlp_client_free(p->client);
     collector_free(p->collector);
+    collector_free(p->console);
     buf_done(&p->request);
+    buf_done(&p->block);
     free(p);
 }
 
@@ -78,12 +92,29 @@ static uint64_t realtime_ns(void)
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-static void export_now(struct metric_pipeline *p, uint64_t now_ns)
+static bool is_busy(const struct metric_pipeline *p)
+{
+    return p->client && otlp_client_busy(p->client);
+}
+
+static void show(struct metric_pipeline *p)
+{
+    const struct metric_pipeline_settings *s = &p->settings;
+    buf_clear(&p->block);
+    console_render(collector_collect(p->console, realtime_ns()), s->resource, s->attributes, s->n_attributes,
+                   &p->block);
+    for (size_t done = 0; !p->block.failed && done < p->block.len;) {
+        ssize_t n = write(STDERR_FILENO, p->block.data + done, p->block.len - done);
+        if (n < 0 && errno != EINTR)
+            return;
+        done += n > 0 ? (size_t)n : 0;
+    }
+}
+
+static void send_points(struct metric_pipeline *p, uint64_t now_ns)
 {
     const struct metrics_data *data = collector_collect(p->collector, realtime_ns());
     size_t points;
-    if (!p->client)
-        return;
     buf_clear(&p->request);
     otlp_metrics_request(p->settings.frame, p->settings.attributes, p->settings.n_attributes, data, &p->request,
                          &points);
@@ -93,9 +124,12 @@ static void export_now(struct metric_pipeline *p, uint64_t now_ns)
         otlp_client_hurry(p->client, p->deadline_ns);
 }
 
-static bool is_busy(const struct metric_pipeline *p)
+static void export_now(struct metric_pipeline *p, uint64_t now_ns)
 {
-    return p->client && otlp_client_busy(p->client);
+    if (p->console)
+        show(p);
+    if (p->client && !is_busy(p))
+        send_points(p, now_ns);
 }
 
 uint64_t metric_pipeline_due(const struct metric_pipeline *p)
@@ -118,8 +152,7 @@ void metric_pipeline_step(struct metric_pipeline *p, uint64_t now_ns)
     } else if (now_ns >= p->due_ns) {
         uint64_t interval_ns = p->settings.env->metrics_interval_ms * NS_PER_MS;
         p->due_ns += ((now_ns - p->due_ns) / interval_ns + 1) * interval_ns;
-        if (!is_busy(p))
-            export_now(p, now_ns);
+        export_now(p, now_ns);
     }
 }
 

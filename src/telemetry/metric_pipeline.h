@@ -7,6 +7,7 @@
 #include "telemetry/collect.h"
 #include "telemetry/otlp_client.h"
 #include "telemetry/otlp_frame.h"
+#include "telemetry/resource.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@ struct metric_pipeline_settings {
     const struct otlp_frame *frame;
     const struct attribute *attributes; /* on every point */
     size_t n_attributes;
+    const struct resource *resource; /* the console shows it */
     struct meter *meter;
     struct http *http; /* NULL: not by OTLP */
     struct metrics *metrics;

@@ -43,6 +43,7 @@ static int make_metrics(struct pipelines *p)
         .frame = &p->frame,
         .attributes = s->attributes,
         .n_attributes = s->n_attributes,
+        .resource = s->resource,
         .meter = s->meter,
         .http = s->env->metrics.url ? s->http : NULL,
         .metrics = s->metrics,
