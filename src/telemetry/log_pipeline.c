@@ -158,3 +158,8 @@ size_t log_pipeline_give_up(struct log_pipeline *p)
     tell_queued(p);
     return lost;
 }
+
+void log_pipeline_tell(struct log_pipeline *p)
+{
+    otlp_client_tell(p->client);
+}

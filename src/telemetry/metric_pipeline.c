@@ -173,3 +173,9 @@ void metric_pipeline_give_up(struct metric_pipeline *p)
     if (p->client)
         otlp_client_give_up(p->client);
 }
+
+void metric_pipeline_tell(struct metric_pipeline *p)
+{
+    if (p->client)
+        otlp_client_tell(p->client);
+}

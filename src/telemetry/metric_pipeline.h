@@ -41,5 +41,7 @@ void metric_pipeline_flush(struct metric_pipeline *pipeline, uint64_t deadline_n
 bool metric_pipeline_flushed(const struct metric_pipeline *pipeline);
 /* Gives up what is under way. */
 void metric_pipeline_give_up(struct metric_pipeline *pipeline);
+/* The end: see otlp_client_tell(). */
+void metric_pipeline_tell(struct metric_pipeline *pipeline);
 
 #endif

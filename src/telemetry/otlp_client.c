@@ -67,6 +67,13 @@ static void warn(struct otlp_client *client, const char *msg, const char *error,
     client->next_warning_ns = now_ns + WARNING_INTERVAL_NS;
 }
 
+void otlp_client_tell(struct otlp_client *client)
+{
+    client->next_warning_ns = 0;
+    if (client->unsaid)
+        warn(client, "telemetry could not be exported", "", 0, clock_monotonic_ns());
+}
+
 static void finish(struct otlp_client *client)
 {
     client->busy = false;

@@ -48,5 +48,7 @@ uint64_t otlp_client_due(const struct otlp_client *client);
 void otlp_client_hurry(struct otlp_client *client, uint64_t deadline_ns);
 /* Gives up the request under way, which counts as not exported. */
 void otlp_client_give_up(struct otlp_client *client);
+/* The end: tells of what was lost since the latest warning, however short a time ago that was. */
+void otlp_client_tell(struct otlp_client *client);
 
 #endif

@@ -141,6 +141,14 @@ static bool is_flushed(const struct pipelines *p)
     return (!p->logs || log_pipeline_empty(p->logs)) && (!p->metrics || metric_pipeline_flushed(p->metrics));
 }
 
+static void last_words(struct pipelines *p)
+{
+    if (p->logs)
+        log_pipeline_tell(p->logs);
+    if (p->metrics)
+        metric_pipeline_tell(p->metrics);
+}
+
 bool pipelines_flushed(struct pipelines *p, uint64_t deadline_ns)
 {
     if (!p || p->over)
@@ -157,5 +165,7 @@ bool pipelines_flushed(struct pipelines *p, uint64_t deadline_ns)
         give_up(p);
     p->over = late || (!p->fresh && is_flushed(p));
     p->fresh = false;
+    if (p->over)
+        last_words(p);
     return p->over;
 }
