@@ -2,7 +2,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "config.h"
-#include "daemon.h"
+#include "daemon/daemon.h"
 #include "guard.h"
 #include "nft/nft.h"
 #include "policy/policy_json.h"

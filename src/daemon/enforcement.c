@@ -1,0 +1,186 @@
+#include "base/cleanup.h"
+#include "daemon/state.h"
+#include "nft/devices.h"
+
+#include <errno.h>
+
+/* How often the kernel's table is looked after: what is done to it is mended within a second. */
+#define KEEP_NS (9 * NS_PER_S / 10)
+
+void daemon_tell_health(struct daemon *daemon)
+{
+    const char *trouble = daemon->table_lost ? "the table inet opensandbox is not in place"
+                          : daemon->file_lost
+                              ? "the kernel holds a policy whose file could not be written; post it again"
+                              : NULL;
+    atomic_store_explicit(&daemon->trouble, trouble, memory_order_release);
+    metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE, !daemon->table_lost);
+}
+
+static void keep_table(struct daemon *daemon)
+{
+    struct why why;
+    bool lost = !enforcer_keep(&daemon->enforcer, &why);
+    if (lost && !daemon->table_lost)
+        log_printf(daemon->log, LOG_ERROR, "the table inet opensandbox cannot be put in place: %s", why.text);
+    if (daemon->peers)
+        peers_count(daemon->peers);
+    daemon->table_lost = lost;
+    daemon_tell_health(daemon);
+}
+
+static void keep_fired(struct loop_timer *timer)
+{
+    struct daemon *daemon = timer->owner;
+    keep_table(daemon);
+    loop_timer_set(daemon->loop, timer, loop_now(daemon->loop) + KEEP_NS);
+}
+
+/* Network devices came or went. */
+static void devices_ready(struct loop_source *source, uint32_t events)
+{
+    devices_drain(source->fd);
+    keep_table(source->owner);
+}
+
+/* Without it new devices are found by the look every second. */
+static void watch_devices(struct daemon *daemon)
+{
+    daemon->devices = (struct loop_source){.fd = devices_open(), .ready = devices_ready, .owner = daemon};
+    if (daemon->devices.fd >= 0 && loop_add(daemon->loop, &daemon->devices, EPOLLIN))
+        cleanup_close(&daemon->devices.fd);
+}
+
+static int learn(void *ctx, const struct learned *addresses, size_t n, uint64_t now_ns)
+{
+    struct daemon *daemon = ctx;
+    return nft_learn(daemon->enforcer.nft, addresses, n, now_ns);
+}
+
+static const char *refused_by(void *ctx, const struct ip_addr *addr)
+{
+    struct daemon *daemon = ctx;
+    return enforcer_refusal(&daemon->enforcer, addr);
+}
+
+static void start_peers(struct daemon *daemon)
+{
+    struct peers_hooks hooks = {.ctx = daemon, .refused_by = refused_by};
+    struct why why;
+    int error = peers_new(daemon->loop, &daemon->kernel, &hooks, daemon->log, &daemon->peers, &why);
+    daemon->kernel.log_peers = !error;
+    if (error)
+        log_printf(daemon->log, LOG_WARN, "direct connections are not logged: %s", why.text);
+}
+
+static void denied(void *ctx, const uint8_t *name, size_t len)
+{
+    struct daemon *daemon = ctx;
+    exporter_denied(daemon->exporter, name, len);
+}
+
+static bool reaches(void *ctx, const struct ip_addr *addr, uint32_t seconds, uint64_t now_ns)
+{
+    struct daemon *daemon = ctx;
+    return nft_reaches(daemon->enforcer.nft, addr, seconds, now_ns);
+}
+
+/* An upstream that asks us would send every lookup round in circles. */
+static void upstream_loops(void *ctx, size_t i, size_t left)
+{
+    struct daemon *daemon = ctx;
+    char text[SOCK_ADDR_TEXT_MAX];
+    struct why why;
+    why_set(&why, 0,
+            "upstream %s sends its own questions to this sidecar and is not used%s; set "
+            "OPENSANDBOX_EGRESS_DNS_UPSTREAM to a resolver outside the sandbox",
+            sock_addr_format(&daemon->sources.upstreams[i], text), left ? "" : ", and no other is left");
+    log_printf(daemon->log, LOG_ERROR, "%s", why.text);
+    if (left || daemon->stopping)
+        return;
+    daemon->end = (struct daemon_end){.code = EXIT_CONFIG, .why = why};
+    daemon_stop(daemon);
+}
+
+static void set_kernel(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    const struct sources *sources = &daemon->sources;
+    daemon->kernel = (struct nft_settings){
+        .filter = config->filter,
+        .dns_port = config->dns_port,
+        .mark = daemon->mark,
+        .upstreams = sources->upstreams,
+        .n_upstreams = sources->n_upstreams,
+        .search = &sources->search,
+        .exempt = config->exempt,
+        .n_exempt = config->n_exempt,
+        .block_doh_443 = config->block_doh_443,
+        .doh_blocklist = config->doh_blocklist,
+        .own_ports = daemon->own_ports,
+        .n_own_ports = daemon->n_own_ports,
+        .max_addresses = config->max_addresses,
+        .metrics = &daemon->metrics,
+        .mailbox = daemon->mailbox,
+    };
+}
+
+static int start_proxy(struct daemon *daemon, struct why *why)
+{
+    const struct config *config = daemon->config;
+    const struct sources *sources = &daemon->sources;
+    struct dns_settings dns = {
+        .udp_fds = daemon->listeners.udp,
+        .n_udp = daemon->listeners.n_dns,
+        .tcp_fds = daemon->listeners.tcp,
+        .n_tcp = daemon->listeners.n_dns,
+        .upstreams = sources->upstreams,
+        .n_upstreams = sources->n_upstreams,
+        .unmarked = config->exempt,
+        .n_unmarked = config->n_exempt,
+        .mark = daemon->mark,
+        .timeout_s = config->upstream_timeout_s,
+        .probe_name = config->upstream_probe ? config->upstream_probe : ".",
+        .probe_interval_s = config->upstream_probe_interval_s,
+        .cache_entries = config->dns_cache,
+        .search = sources->resolv_conf.search,
+        .n_search = sources->resolv_conf.n_search,
+        .ndots = sources->resolv_conf.ndots,
+        .log_skip = daemon->enforcer.always.log_skip,
+        .metrics = &daemon->metrics,
+    };
+    struct dns_hooks hooks = {
+        .ctx = daemon,
+        .learn = learn,
+        .reaches = config->filter ? reaches : NULL,
+        .hold_seconds = config->filter ? nft_hold_seconds : NULL,
+        .denied = config->webhook ? denied : NULL,
+        .upstream_loops = upstream_loops,
+    };
+    struct policy_layers layers = enforcer_layers(&daemon->enforcer);
+    return dns_proxy_new(daemon->loop, &dns, &hooks, &layers, daemon->log, &daemon->enforcer.proxy, why);
+}
+
+enum daemon_exit daemon_start_enforcement(struct daemon *daemon, struct why *why)
+{
+    const struct config *config = daemon->config;
+    set_kernel(daemon);
+    if (config->filter)
+        start_peers(daemon);
+    int error = nft_open(&daemon->kernel, &daemon->enforcer.nft, why);
+    if (error)
+        return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
+    error = start_proxy(daemon, why);
+    for (size_t i = 0; i < daemon->listeners.n_dns; i++)
+        daemon->listeners.udp[i] = daemon->listeners.tcp[i] = -1; /* taken over */
+    if (!error)
+        error = enforcer_install(&daemon->enforcer, why);
+    if (error)
+        return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
+    daemon_tell_health(daemon);
+    watch_devices(daemon);
+    daemon->keep = (struct loop_timer){.fire = keep_fired, .owner = daemon};
+    loop_timer_set(daemon->loop, &daemon->keep, loop_now(daemon->loop) + KEEP_NS);
+    dns_proxy_watch_upstreams(daemon->enforcer.proxy);
+    return EXIT_OK;
+}

@@ -1,0 +1,96 @@
+/* What other threads ask of the loop. */
+#include "daemon/state.h"
+
+static void change_settled(void *ctx, int error, const struct why *why)
+{
+    struct daemon *daemon = ctx;
+    struct policy_change *change = daemon->change;
+    enforcer_settled(&daemon->enforcer, error, why); /* the policy is in force all the same */
+    change->answered(change);
+}
+
+static void change_previewed(void *ctx, int error, const struct why *why)
+{
+    struct daemon *daemon = ctx;
+    struct policy_change *change = daemon->change;
+    change->error = error;
+    change->why = *why;
+    change->answered(change);
+}
+
+static void deliver_change(struct mail *mail, void *ctx)
+{
+    struct policy_change *change = (struct policy_change *)mail; /* its first member */
+    struct daemon *daemon = ctx;
+    daemon->change = change;
+    if (change->dry_run) {
+        enforcer_preview(&daemon->enforcer, change->next, &change->forecast, change_previewed, daemon);
+        return;
+    }
+    if (change->settled) {
+        enforcer_settle(&daemon->enforcer, change_settled, daemon);
+        return;
+    }
+    change->error = enforcer_change(&daemon->enforcer, change->next, &change->why);
+    /* A refused change leaves the old policy whole; a refused way back leaves a policy that nobody was promised. */
+    if (!change->error || change->back)
+        daemon->file_lost = change->error;
+    daemon_tell_health(daemon);
+    change->answered(change);
+}
+
+static void post_change(void *ctx, struct policy_change *change)
+{
+    struct daemon *daemon = ctx;
+    change->mail.deliver = deliver_change;
+    mailbox_post(daemon->mailbox, &change->mail);
+}
+
+static void deliver_question(struct mail *mail, void *ctx)
+{
+    struct policy_question *question = (struct policy_question *)mail; /* its first member */
+    struct daemon *daemon = ctx;
+    struct policy_layers layers = enforcer_layers(&daemon->enforcer);
+    question->layers = policy_layers_ref(&layers);
+    if (question->about_address)
+        nft_lookup(daemon->enforcer.nft, &question->addr, &question->lease);
+    question->answered(question);
+}
+
+static void post_question(void *ctx, struct policy_question *question)
+{
+    struct daemon *daemon = ctx;
+    question->mail.deliver = deliver_question;
+    mailbox_post(daemon->mailbox, &question->mail);
+}
+
+static void deliver_lookup(struct mail *mail, void *ctx)
+{
+    struct daemon *daemon = ctx;
+    dns_proxy_look_up(daemon->enforcer.proxy, (struct lookup *)mail); /* its first member */
+}
+
+void daemon_post_lookup(void *ctx, struct lookup *lookup)
+{
+    struct daemon *daemon = ctx;
+    lookup->mail.deliver = deliver_lookup;
+    mailbox_post(daemon->mailbox, &lookup->mail);
+}
+
+static bool healthy(void *ctx, struct why *why)
+{
+    struct daemon *daemon = ctx;
+    const char *trouble = atomic_load_explicit(&daemon->trouble, memory_order_acquire);
+    if (trouble)
+        why_set(why, 0, "%s", trouble);
+    return !trouble;
+}
+
+struct api_hooks daemon_api_hooks(struct daemon *daemon)
+{
+    return (struct api_hooks){.ctx = daemon,
+                              .change = post_change,
+                              .ask = post_question,
+                              .healthy = healthy,
+                              .metrics = daemon_render_metrics};
+}
