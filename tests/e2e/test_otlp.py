@@ -31,7 +31,7 @@ def collector(world):
 
 def exporting(**settings):
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{COLLECTOR}:4318", "OTEL_METRIC_EXPORT_INTERVAL": "200",
-            "OTEL_BLRP_SCHEDULE_DELAY": "50", "RULES": RULES, **settings}
+            "OTEL_BLRP_SCHEDULE_DELAY": "50", "RULES": RULES, "DNS_CACHE": "0", **settings}
 
 
 def text(record):
