@@ -200,11 +200,11 @@ def test_the_oldest_records_are_kept(start, world):
     wait_until(lambda: len(sidecar.events("denied")) == 60, what="60 lines")
     collector = HttpCollector(world.internet, (COLLECTOR, 4318))
     try:
-        wait_until(lambda: len(collector.records()) >= 25, 60, "what was queued")
+        wait_until(lambda: len(collector.records()) >= 20, 60, "what was queued")
         lines = [r["msg"] + r.get("target.host", "") for r in sidecar.records]
         records = [otlp.value(r.body) + otlp.attributes(r.attributes).get("target.host", "")
                    for r in collector.records()]
-        assert records[:25] == lines[:25]
+        assert records[:20] == lines[:20], "those that fitted; five more when the first batch was under way before the rest"
     finally:
         collector.close()
 
