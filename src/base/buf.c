@@ -55,6 +55,12 @@ void buf_append(struct buf *buf, const void *data, size_t len)
     buf->data[buf->len] = '\0';
 }
 
+void buf_drop(struct buf *buf, size_t len)
+{
+    buf->len -= len;
+    memmove(buf->data, buf->data + len, buf->len + 1);
+}
+
 void buf_puts(struct buf *buf, const char *text)
 {
     buf_append(buf, text, strlen(text));

@@ -20,6 +20,8 @@ void buf_clear(struct buf *buf);
  * short. */
 void *buf_room(struct buf *buf, size_t len);
 void buf_append(struct buf *buf, const void *data, size_t len);
+/* Takes the first `len` bytes away. */
+void buf_drop(struct buf *buf, size_t len);
 void buf_puts(struct buf *buf, const char *text);
 void buf_putc(struct buf *buf, char c);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));

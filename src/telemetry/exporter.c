@@ -149,14 +149,14 @@ static void export_until_stopped(struct exporter *e)
         bool stopping = atomic_load(&e->stop), more;
         if (atomic_exchange(&e->reopen, false))
             log_outputs_reopen(e->outputs);
-        bool wrote = write_round(e, stopping, &more);
-        if (stopping && !wrote)
+        bool settled = log_outputs_settle(e->outputs), wrote = write_round(e, stopping, &more);
+        if (stopping && !wrote && settled)
             return;
         network_step(e->network);
         bool tidying = !stopping && log_outputs_tidy(e->outputs);
-        if (more || stopping)
+        if (more || (stopping && settled))
             continue;
-        if (wrote || tidying)
+        if (wrote || tidying || !settled)
             nap_ms = NAP_MIN_MS;
         if (nap_ms > NAP_MAX_MS) {
             sleep_until_rung(e);

@@ -1,5 +1,6 @@
 #include "telemetry/log_output.h"
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 
 #include <errno.h>
@@ -11,6 +12,9 @@
 #include <sys/stat.h>
 
 #define FILE_MODE 0640
+/* What a pipe, a socket or a terminal takes without waiting, once poll() says that it takes anything (pipe(7)). */
+#define SLICE 4096
+#define OWED_MAX (1u << 20)
 
 struct output {
     char *name;
@@ -20,7 +24,9 @@ struct output {
     uint64_t size, rotate_at;    /* bytes */
     int error;                   /* of the last write; 0: it went well */
     uint64_t lost;               /* lines, since it began to fail */
-    bool torn;                   /* the last line written has no end */
+    bool torn;                   /* the last line written has no end yet */
+    bool may_block;              /* it is no regular file */
+    struct buf owed;             /* what its reader has not taken yet */
 };
 
 struct log_outputs {
@@ -36,6 +42,7 @@ static void output_done(struct output *o)
     if (o->is_file && o->fd >= 0)
         close(o->fd);
     log_archive_free(o->archive);
+    buf_done(&o->owed);
     free(o->name);
 }
 
@@ -92,6 +99,7 @@ static int output_open(struct log_outputs *outputs, struct output *o)
     o->fd = fd;
     o->size = (uint64_t)st.st_size;
     o->rotate_at = S_ISREG(st.st_mode) ? outputs->limits.file_bytes : UINT64_MAX;
+    o->may_block = !S_ISREG(st.st_mode);
     o->torn = false;
     return 0;
 }
@@ -107,6 +115,8 @@ static int output_init(struct log_outputs *outputs, struct output *o, const char
         o->fd = STDERR_FILENO;
     else
         o->is_file = true;
+    struct stat st;
+    o->may_block = !o->is_file && (fstat(o->fd, &st) || !S_ISREG(st.st_mode));
     return o->is_file ? output_open(outputs, o) : 0;
 }
 
@@ -138,20 +148,26 @@ int log_outputs_new(const char *const *names, size_t n, const struct log_limits 
     return 0;
 }
 
-/* Writes all of it. `ret_done` tells how much was written when -errno is returned. */
-static int write_all(int fd, const char *data, size_t len, size_t *ret_done)
+/* Writes as much as the output takes now. -errno when it takes no more at all. */
+static int write_now(struct output *o, const char *data, size_t len, size_t *ret_done)
 {
     size_t done = 0;
     int error = 0;
     while (done < len && !error) {
-        ssize_t n = write(fd, data + done, len - done);
+        size_t slice = o->may_block && len - done > SLICE ? SLICE : len - done;
+        if (o->may_block && poll(&(struct pollfd){.fd = o->fd, .events = POLLOUT}, 1, 0) != 1)
+            break;
+        ssize_t n = write(o->fd, data + done, slice);
         if (n >= 0)
             done += (size_t)n;
         else if (errno == EAGAIN) /* whoever shares the other end has made it non-blocking */
-            poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
+            break;
         else if (errno != EINTR)
             error = -errno;
     }
+    if (done)
+        o->torn = data[done - 1] != '\n';
+    o->size += done;
     *ret_done = done;
     return error;
 }
@@ -181,38 +197,96 @@ static void rotate(struct log_outputs *outputs, struct output *o)
     o->rotate_at += outputs->limits.file_bytes;
 }
 
+static void lose(struct log_outputs *outputs, struct output *o, const char *lines, size_t len, int error)
+{
+    uint64_t lost = count_lines(lines, len);
+    o->lost += lost;
+    outputs->lost += lost;
+    if (!o->error)
+        report(outputs, "log output failed", o->name, error, 0);
+    o->error = error;
+}
+
+static void found_again(struct log_outputs *outputs, struct output *o)
+{
+    if (o->error)
+        report(outputs, "log lines lost", o->name, o->error, o->lost);
+    o->error = 0;
+    o->lost = 0;
+}
+
+/* Writes what is owed. 0 when nothing is any more, 1 when something is, -errno when it was lost. */
+static int settle(struct log_outputs *outputs, struct output *o)
+{
+    size_t done;
+    if (!o->owed.len)
+        return 0;
+    int error = write_now(o, o->owed.data, o->owed.len, &done);
+    if (error)
+        lose(outputs, o, o->owed.data + done, o->owed.len - done, error);
+    if (error || done == o->owed.len)
+        buf_done(&o->owed);
+    else
+        buf_drop(&o->owed, done);
+    return error ? error : o->owed.len > 0;
+}
+
+/* Writes lines, or keeps them until they can be written. */
+static int write_or_owe(struct log_outputs *outputs, struct output *o, const char *lines, size_t len, size_t *ret_done)
+{
+    size_t done = 0;
+    int state = settle(outputs, o), error = state < 0 ? state : 0;
+    if (state == 0 && o->torn) { /* a line that was cut off spoils only itself */
+        error = write_now(o, "\n", 1, &done);
+        if (!error && !done)
+            error = -EAGAIN;
+        done = 0;
+    }
+    if (state == 0 && !error)
+        error = write_now(o, lines, len, &done);
+    *ret_done = done;
+    if (error || done == len)
+        return error;
+    if (o->owed.len >= OWED_MAX)
+        return -ENOBUFS;
+    buf_append(&o->owed, lines + done, len - done);
+    if (!o->owed.failed)
+        return 0;
+    o->owed.failed = false;
+    return -ENOMEM;
+}
+
 static void output_write(struct log_outputs *outputs, struct output *o, const char *lines, size_t len)
 {
+    size_t done;
     if (o->size && o->size + len > o->rotate_at)
         rotate(outputs, o);
-    size_t done = 0;
-    /* A line that was cut off spoils only itself. */
-    int error = o->torn ? write_all(o->fd, "\n", 1, &done) : 0;
-    o->size += done;
-    done = 0;
-    if (!error) {
-        o->torn = false;
-        error = write_all(o->fd, lines, len, &done);
-    }
-    o->size += done;
-    if (error) {
-        o->torn |= done > 0 && lines[done - 1] != '\n';
-        uint64_t lost = count_lines(lines + done, len - done);
-        o->lost += lost;
-        outputs->lost += lost;
-        if (!o->error)
-            report(outputs, "log output failed", o->name, error, 0);
-    } else if (o->error) {
-        report(outputs, "log lines lost", o->name, o->error, o->lost);
-        o->lost = 0;
-    }
-    o->error = error;
+    int error = write_or_owe(outputs, o, lines, len, &done);
+    if (error)
+        lose(outputs, o, lines + done, len - done, error);
+    else if (!o->owed.len)
+        found_again(outputs, o);
 }
 
 void log_outputs_write(struct log_outputs *outputs, const char *lines, size_t len)
 {
     for (size_t i = 0; i < outputs->n; i++)
         output_write(outputs, &outputs->list[i], lines, len);
+}
+
+bool log_outputs_settle(struct log_outputs *outputs)
+{
+    bool settled = true;
+    for (size_t i = 0; i < outputs->n; i++) {
+        struct output *o = &outputs->list[i];
+        if (!o->owed.len)
+            continue;
+        int state = settle(outputs, o);
+        if (state == 0)
+            found_again(outputs, o);
+        settled &= state <= 0;
+    }
+    return settled;
 }
 
 uint64_t log_outputs_lost(const struct log_outputs *outputs)

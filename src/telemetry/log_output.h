@@ -19,10 +19,13 @@ struct log_outputs;
 int log_outputs_new(const char *const *names, size_t n, const struct log_limits *limits, struct log *reports,
                     struct log_outputs **ret, struct why *why);
 void log_outputs_free(struct log_outputs *outputs);
-/* Writes whole lines to every output. Blocks as long as an output does (a pipe that nobody reads). */
+/* Writes whole lines to every output, or keeps what a pipe, socket or terminal does not take now: up to 1 MiB each, and
+ * what comes then is lost and counted. Blocks on the disk only. */
 void log_outputs_write(struct log_outputs *outputs, const char *lines, size_t len);
 /* Lines that an output did not get, over all outputs since the start. */
 uint64_t log_outputs_lost(const struct log_outputs *outputs);
+/* Writes more of what was kept; false when something still is: call again soon. */
+bool log_outputs_settle(struct log_outputs *outputs);
 /* Opens the files by their names again. One that cannot be opened goes on as it was. */
 void log_outputs_reopen(struct log_outputs *outputs);
 /* Compresses and removes rotated files, a slice at a time; true when there is more to do. */
