@@ -15,7 +15,7 @@ static size_t varint_size(uint64_t value)
 void otlp_text_attribute(struct buf *out, unsigned field, const char *key, const char *text, size_t len)
 {
     size_t pair = protobuf_begin(out, field);
-    protobuf_bytes(out, 1, key, strlen(key));
+    protobuf_string(out, 1, key, strlen(key)); /* perhaps of the environment */
     size_t value = protobuf_begin(out, 2);
     protobuf_string(out, 1, text, len);
     protobuf_end(out, value);

@@ -122,6 +122,24 @@ static const char *attribute_text(Otlp__ScopeLogs *scope, size_t i)
     return scope->log_records[0]->attributes[i]->value->string_value;
 }
 
+/* Extra attributes come from the environment: one bad byte in a key must not make every request unreadable. */
+START_TEST(keys_are_always_utf8)
+{
+    otlp_logs_done(&f.logs);
+    ck_assert_int_eq(otlp_logs_init(&f.logs, &(struct attribute){"k\xff\xc3\xa9", "v"}, 1), 0);
+    log_printf(f.log, LOG_ERROR, "plain");
+    _cleanup_buf_ struct buf records = {0};
+    take_record(&records);
+    otlp_frame_wrap(&f.frame, records.data, records.len, &f.out);
+    check_json(&otlp__export_logs_service_request__descriptor, FRAME_LOGS
+               "{\"timeUnixNano\":\"1795327200123456789\",\"severityNumber\":17,\"severityText\":\"ERROR\","
+               "\"body\":{\"stringValue\":\"plain\"},"
+               "\"attributes\":[{\"key\":\"k\xEF\xBF\xBD\xc3\xa9\",\"value\":{\"stringValue\":\"v\"}}],"
+               "\"observedTimeUnixNano\":\"1795327200200000000\"}]}]}]}");
+    ck_assert_ptr_nonnull(memmem(f.out.data, f.out.len, "k\xEF\xBF\xBD\xc3\xa9", 6));
+}
+END_TEST
+
 START_TEST(texts_of_any_length_and_content)
 {
     static const size_t lengths[] = {0, 1, 20, 100, 110, 120, 126, 127, 128, 129, 16000, 16370, 16384, 20000};
@@ -278,6 +296,7 @@ Suite *test_suite(void)
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_record_has_every_field_of_its_line);
+    tcase_add_test(tc, keys_are_always_utf8);
     tcase_add_test(tc, texts_of_any_length_and_content);
     tcase_add_test(tc, json_that_is_none_stays_text);
     tcase_add_test(tc, sums_and_gauges);
