@@ -84,13 +84,40 @@ static int add_output(void *ctx, const char *part)
 /* Keys that log lines or data points have: a second one would hide what they say. */
 static bool is_reserved(const char *key)
 {
-    static const char *const reserved[] = {"level",      "ts",
-                                           "logger",     "msg",
-                                           "sandbox_id", "opensandbox.event",
-                                           "result",     "proto",
-                                           "family",     "cpu.mode",
-                                           "error.type", "http.request.method",
-                                           "http.route", "http.response.status_code"};
+    static const char *const reserved[] = {"level",
+                                           "ts",
+                                           "logger",
+                                           "msg",
+                                           "sandbox_id",
+                                           "opensandbox.event",
+                                           "cache",
+                                           "denials",
+                                           "dropped",
+                                           "duration",
+                                           "egress.default",
+                                           "error",
+                                           "lost",
+                                           "network.peer.port",
+                                           "network.transport",
+                                           "output",
+                                           "peer",
+                                           "rule",
+                                           "rules",
+                                           "rules_count",
+                                           "rules_digest",
+                                           "signal",
+                                           "source",
+                                           "target.host",
+                                           "target.ips",
+                                           "result",
+                                           "proto",
+                                           "family",
+                                           "cpu.mode",
+                                           "error.type",
+                                           "http.request.method",
+                                           "http.route",
+                                           "http.response.status_code",
+                                           "otel.metric.overflow"};
     for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
         if (!strcmp(key, reserved[i]))
             return true;

@@ -13,7 +13,7 @@ import dns.rcode
 import pytest
 
 from tests.support import dnsclient, resolver as faults
-from tests.support.sidecar import Client
+from tests.support.sidecar import ROOT, Client
 from tests.support.waiting import wait_until
 
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
@@ -37,6 +37,24 @@ def test_every_line_has_the_common_fields(world, start):
         assert record["logger"] == "opensandbox.egress" and record["msg"]
         assert record["sandbox_id"] == "sbx-1" and record["team"] == "blue" and record["url"] == "http://x/?a=b"
         assert "empty" not in record and "" not in record
+
+
+def _fields_of_lines():
+    """The keys that the program's own lines have, as its sources write them."""
+    calls = r'log_(?:str|int|double|name|ips|json)\([^;]*?, "([^"]+)"'
+    keys = {key for path in (ROOT / "src").rglob("*.c") for key in re.findall(calls, path.read_text())}
+    assert {"target.host", "error", "rules", "lost", "network.peer.port"} <= keys
+    return keys | {"level", "ts", "logger", "msg", "sandbox_id", "opensandbox.event"}
+
+
+def test_extra_attributes_take_no_fields_place(world, start):
+    keys = _fields_of_lines()
+    sidecar = start(SANDBOX_ID="sb-1", METRICS_EXTRA_ATTRS=",".join(f"{key}=theirs" for key in sorted(keys)) + ",own=mine")
+    dnsclient.ask(world.sandbox, "www.other.test")
+    sidecar.wait_event("denied", own="mine")
+    for record in sidecar.records:
+        assert "theirs" not in record.values(), record
+    assert sum("METRICS_EXTRA_ATTRS" in record["msg"] for record in sidecar.records) == len(keys)
 
 
 def test_loaded(start):
