@@ -81,13 +81,17 @@ bool otel_read_word(struct otel_reader *r, const char *name, const char *const *
     return false;
 }
 
+/* What is not `true` is false, as the specification wants it, also where the general variable says true: whoever wrote
+ * METRICS_INSECURE=0 did not ask for plaintext. */
 bool otel_read_bool(struct otel_reader *r, const char *name, void *ret)
 {
-    static const char *const words[] = {"false", "true"};
-    unsigned word = 0;
-    bool known = otel_read_word(r, name, words, 2, "true or false", &word);
-    *(bool *)ret = word;
-    return known;
+    _cleanup_free_ char *value = otel_value_of(r, name);
+    if (!value)
+        return false;
+    *(bool *)ret = !strcasecmp(value, "true");
+    if (!*(bool *)ret && strcasecmp(value, "false"))
+        otel_warn(r, "%s=\"%.200s\": expected true or false; counts as false", name, value);
+    return true;
 }
 
 bool otel_read_text(struct otel_reader *r, const char *name, void *ret)

@@ -26,7 +26,7 @@ bool otel_read_number(struct otel_reader *r, const char *name, unsigned min, uns
 /* `ret`: the index of the word, whatever its case. */
 bool otel_read_word(struct otel_reader *r, const char *name, const char *const *words, size_t n, const char *what,
                     unsigned *ret);
-bool otel_read_bool(struct otel_reader *r, const char *name, void *ret); /* a bool */
+bool otel_read_bool(struct otel_reader *r, const char *name, void *ret); /* a bool: whatever is set can be used */
 bool otel_read_text(struct otel_reader *r, const char *name, void *ret); /* a char *, the caller's to free */
 
 /* Which exporters a signal has. `prometheus` says whether that is one of them and is given; GET /metrics is always

@@ -143,6 +143,12 @@ START_TEST(grpc_endpoints)
     read_env(OTLP "PROTOCOL", "grpc", OTLP "ENDPOINT", "c.test:4317", OTLP "INSECURE", "1", NULL);
     check_text(env->metrics.url, "https://c.test:4317" GRPC_METRICS);
     check_one_warning(OTLP "INSECURE=\"1\"");
+    /* What is not true is false, and never less secure than it says. */
+    read_env(OTLP "PROTOCOL", "grpc", OTLP "ENDPOINT", "c.test:4317", OTLP "INSECURE", "true", OTLP "LOGS_INSECURE",
+             "0", NULL);
+    check_text(env->metrics.url, "http://c.test:4317" GRPC_METRICS);
+    check_text(env->logs.url, "https://c.test:4317" GRPC_LOGS);
+    check_one_warning(OTLP "LOGS_INSECURE=\"0\"");
 }
 END_TEST
 
