@@ -57,12 +57,21 @@ static union instrument_value difference(union instrument_value *previous, union
     return value;
 }
 
+static bool is_used(const struct collector *collector, const struct instrument *instrument)
+{
+    bool used = instrument->used_from == instrument->used_end;
+    for (unsigned cell = instrument->used_from; cell < instrument->used_end && !used; cell++)
+        used = metric_get(collector->meter->settings.metrics, (enum metric)cell);
+    return used;
+}
+
 static void show_fixed(struct collector *collector, const struct instrument *instrument,
                        const struct points_context *context, size_t place, struct metric_data *metric)
 {
     bool delta = metric->kind == METRIC_SUM && metric->temporality == METRIC_DELTA;
     bool only_changes = delta && instrument->kind == INSTRUMENT_COUNTER;
-    for (size_t i = 0; i < instrument->n_points; i++) {
+    size_t n_points = is_used(collector, instrument) ? instrument->n_points : 0;
+    for (size_t i = 0; i < n_points; i++) {
         const struct instrument_point *from = &instrument->points[i];
         union instrument_value value = {.whole = 0};
         if (instrument->source == SOURCE_CELLS)
@@ -70,7 +79,7 @@ static void show_fixed(struct collector *collector, const struct instrument *ins
         else
             value = context->observed[from->from];
         value = difference(&collector->previous[place + i], value, instrument->fraction, delta);
-        if (!value.whole && (instrument->when_not_zero || only_changes))
+        if (!value.whole && only_changes)
             continue;
         struct metric_point *point = add_point(collector, metric, context->now_ns);
         point->attributes = from->attributes;

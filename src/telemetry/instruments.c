@@ -76,6 +76,11 @@ static const struct instrument_point logs_processed[] = {
 };
 static const struct instrument_point logs_queued[] = {{METRIC_LOGS_QUEUED}};
 
+/* Without a pipeline these are no news. With one they are there as soon as it has something to do, zeros too: a counter
+ * that appears with its first loss does not increase then, and a queue that empties must be seen to. */
+#define USED_POINTS .used_from = METRIC_EXPORTED_POINTS, .used_end = METRIC_EXPORTED_POINTS + EXPORT_RESULTS
+#define USED_LOGS .used_from = METRIC_EXPORTED_LOGS, .used_end = METRIC_LOGS_QUEUED + 1
+
 const struct instrument instruments[] = {
     {"egress.dns.query.duration", "Time from a forwarded DNS query to its answer or its failure", "s",
      INSTRUMENT_HISTOGRAM, SOURCE_DNS_DURATION},
@@ -133,13 +138,13 @@ const struct instrument instruments[] = {
     {"egress.process.cpu.time", "CPU time of this process", "s", INSTRUMENT_OBSERVABLE_COUNTER, SOURCE_OBSERVED,
      POINTS(process_cpu), .fraction = true},
     {"otel.sdk.exporter.metric_data_point.exported", "Data points by what became of their export", "{data_point}",
-     INSTRUMENT_COUNTER, SOURCE_CELLS, POINTS(exported_points), .when_not_zero = true},
+     INSTRUMENT_COUNTER, SOURCE_CELLS, POINTS(exported_points), USED_POINTS},
     {"otel.sdk.exporter.log.exported", "Log records by what became of their export", "{log_record}", INSTRUMENT_COUNTER,
-     SOURCE_CELLS, POINTS(exported_logs), .when_not_zero = true},
+     SOURCE_CELLS, POINTS(exported_logs), USED_LOGS},
     {"otel.sdk.processor.log.processed", "Log records that left the export queue or did not get into it",
-     "{log_record}", INSTRUMENT_COUNTER, SOURCE_CELLS, POINTS(logs_processed), .when_not_zero = true},
+     "{log_record}", INSTRUMENT_COUNTER, SOURCE_CELLS, POINTS(logs_processed), USED_LOGS},
     {"otel.sdk.processor.log.queue.size", "Log records in the export queue", "{log_record}", INSTRUMENT_UP_DOWN_COUNTER,
-     SOURCE_CELLS, POINTS(logs_queued), .when_not_zero = true},
+     SOURCE_CELLS, POINTS(logs_queued), USED_LOGS},
 };
 
 const size_t n_instruments = sizeof(instruments) / sizeof(instruments[0]);

@@ -49,8 +49,9 @@ struct instrument {
     enum instrument_source source;
     const struct instrument_point *points; /* SOURCE_CELLS and SOURCE_OBSERVED */
     size_t n_points;
-    bool fraction;      /* values are doubles */
-    bool when_not_zero; /* points that are zero are left out */
+    bool fraction; /* values are doubles */
+    /* Shown from when one of these cells is not zero, and always from then on; equal: from the start. */
+    unsigned used_from, used_end;
 };
 
 extern const struct instrument instruments[];

@@ -95,7 +95,7 @@ START_TEST(every_instrument_is_there_once_and_described)
         for (size_t k = 0; k < i; k++)
             ck_assert_str_ne(instrument->name, instruments[k].name);
         ck_assert(*instrument->description && instrument->unit);
-        bool unused = instrument->when_not_zero || instrument->source == SOURCE_REQUESTS ||
+        bool unused = instrument->used_end || instrument->source == SOURCE_REQUESTS ||
                       instrument->source == SOURCE_REQUEST_DURATIONS;
         ck_assert_msg(!find(data, instrument->name) == unused, "%s", instrument->name);
     }
@@ -122,8 +122,27 @@ START_TEST(cells_are_shown_with_their_attributes)
     ck_assert_int_eq(point(data, "egress.dynamic.addresses", "family", "ipv6")->integer, 7);
     ck_assert_int_eq(point(data, "egress.dynamic.addresses", "family", "ipv4")->integer, 0);
     const struct metric_data *exported = find(data, "otel.sdk.exporter.log.exported");
-    ck_assert_uint_eq(exported->n_points, 1);
-    ck_assert(has_attribute(exported->points, "error.type", "timeout") && exported->points[0].integer == 2);
+    ck_assert_uint_eq(exported->n_points, EXPORT_RESULTS);
+    for (size_t i = 0; i < exported->n_points; i++)
+        ck_assert_int_eq(exported->points[i].integer,
+                         has_attribute(&exported->points[i], "error.type", "timeout") ? 2 : 0);
+}
+END_TEST
+
+/* What a monitoring system must see: that the queue is empty again, and losses grow from zero. */
+START_TEST(self_metrics_stay_once_they_are_there)
+{
+    ck_assert_ptr_null(find(collector_collect(cumulative, START + S), "otel.sdk.processor.log.queue.size"));
+    metric_set(metrics, METRIC_LOGS_QUEUED, 5);
+    const struct metrics_data *data = collector_collect(cumulative, START + 2 * S);
+    ck_assert_int_eq(sum_of(data, "otel.sdk.processor.log.queue.size"), 5);
+    ck_assert_int_eq(point(data, "otel.sdk.processor.log.processed", "error.type", "queue_full")->integer, 0);
+    ck_assert_ptr_null(find(data, "otel.sdk.exporter.metric_data_point.exported"));
+    metric_set(metrics, METRIC_LOGS_QUEUED, 0);
+    metric_add(metrics, METRIC_LOGS_PROCESSED, 5);
+    data = collector_collect(cumulative, START + 3 * S);
+    ck_assert_uint_eq(find(data, "otel.sdk.processor.log.queue.size")->n_points, 1);
+    ck_assert_int_eq(sum_of(data, "otel.sdk.processor.log.queue.size"), 0);
 }
 END_TEST
 
@@ -373,6 +392,7 @@ Suite *test_suite(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, every_instrument_is_there_once_and_described);
     tcase_add_test(tcase, cells_are_shown_with_their_attributes);
+    tcase_add_test(tcase, self_metrics_stay_once_they_are_there);
     tcase_add_test(tcase, temporality_is_as_asked_for);
     tcase_add_test(tcase, times_do_not_follow_a_clock_that_goes_back);
     tcase_add_test(tcase, delta_leaves_out_where_nothing_happened);

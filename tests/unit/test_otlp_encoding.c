@@ -131,11 +131,11 @@ START_TEST(keys_are_always_utf8)
     _cleanup_buf_ struct buf records = {0};
     take_record(&records);
     otlp_frame_wrap(&f.frame, records.data, records.len, &f.out);
-    check_json(&otlp__export_logs_service_request__descriptor, FRAME_LOGS
-               "{\"timeUnixNano\":\"1795327200123456789\",\"severityNumber\":17,\"severityText\":\"ERROR\","
-               "\"body\":{\"stringValue\":\"plain\"},"
-               "\"attributes\":[{\"key\":\"k\xEF\xBF\xBD\xc3\xa9\",\"value\":{\"stringValue\":\"v\"}}],"
-               "\"observedTimeUnixNano\":\"1795327200200000000\"}]}]}]}");
+    check_json(&otlp__export_logs_service_request__descriptor,
+               FRAME_LOGS "{\"timeUnixNano\":\"1795327200123456789\",\"severityNumber\":17,\"severityText\":\"ERROR\","
+                          "\"body\":{\"stringValue\":\"plain\"},"
+                          "\"attributes\":[{\"key\":\"k\xEF\xBF\xBD\xc3\xa9\",\"value\":{\"stringValue\":\"v\"}}],"
+                          "\"observedTimeUnixNano\":\"1795327200200000000\"}]}]}]}");
     ck_assert_ptr_nonnull(memmem(f.out.data, f.out.len, "k\xEF\xBF\xBD\xc3\xa9", 6));
 }
 END_TEST
