@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import dnsclient, otlp
 from tests.support.collector import HttpCollector
-from tests.support.sidecar import BINARY, environment
+from tests.support.sidecar import BINARY, ROOT, environment
 from tests.support.waiting import wait_until
 from tests.support.world import UPSTREAM_V4
 
@@ -178,7 +178,14 @@ INSTRUMENTS = {
     "egress.process.memory.usage_bytes": ("gauge", "By", None),
     "egress.process.cpu.time": ("sum", "s", True),
     "egress.dns.queries": ("sum", None, True),
-    "egress.dns.inflight": (None, None, False),
+    "egress.dns.cache.hits": ("sum", "{query}", True),
+    "egress.dns.inflight": ("sum", "{query}", False),
+    "egress.dns.upstreams.healthy": ("gauge", "{upstream}", None),
+    "egress.policy.reload_errors": ("sum", "{error}", True),
+    "egress.nftables.repairs": ("sum", "{repair}", True),
+    "egress.dynamic.evicted": ("sum", "{address}", True),
+    "egress.peer.suppressed": ("sum", "{connection}", True),
+    "egress.api.connections.limited": ("sum", "{connection}", True),
     "egress.nftables.errors": ("sum", None, True),
     "egress.dynamic.addresses": ("gauge", None, None),
     "egress.enforcement.active": ("gauge", None, None),
@@ -193,6 +200,7 @@ INSTRUMENTS = {
     "otel.sdk.exporter.metric_data_point.exported": ("sum", "{data_point}", True),
     "otel.sdk.exporter.log.exported": ("sum", "{log_record}", True),
     "otel.sdk.processor.log.processed": ("sum", "{log_record}", True),
+    "otel.sdk.processor.log.queue.size": ("sum", "{log_record}", False),
 }
 
 
@@ -201,10 +209,14 @@ def test_every_instrument(start, world, collector):
     ask_some(world)
     sidecar.request("GET", "/policy")
     wanted = INSTRUMENTS.keys()
+    described = set(re.findall(r"^\| `((?:egress|otel)\.[\w.]+)`", (ROOT / "docs/telemetry.md").read_text(), re.M))
+    assert wanted - {"egress.webhook.failed", "egress.webhook.dropped"} == \
+        described - {f"egress.{event}" for event in ("loaded", "updated", "update_failed", "outbound", "denied")}
     try:
         export = collector.wait_metrics(lambda e: wanted <= e.metrics().keys())
     except AssertionError:
         raise AssertionError(f"missing: {wanted - collector.of('metrics')[-1].metrics().keys()}") from None
+    assert export.metrics().keys() == wanted, "and no other"
     for name, (kind, unit, monotonic) in INSTRUMENTS.items():
         metric = export.metrics()[name]
         found = metric.WhichOneof("choice")
@@ -273,12 +285,37 @@ def test_deltas_add_up(start, world, collector):
     assert sum(export.value("egress.dns.queries", result="allowed") for export in exports) == 9
     points = [point for export in exports for point in export.points("egress.dns.query.duration").values()]
     assert sum(point.count for point in points) == 9 and sum(sum(point.bucket_counts) for point in points) == 9
-    # An interval begins where the one before ended.
-    sums = [export.metrics()["egress.policy.denied_total"].sum for export in exports
-            if "egress.policy.denied_total" in export.metrics()]
-    assert all(each.aggregation_temporality == DELTA for each in sums)
+    # An interval begins where the one before ended. Every interval has a delta of CPU time.
+    cpu = [next(iter(export.points("egress.process.cpu.time").values())) for export in exports]
+    assert len(cpu) > 6 and all(point.start_time_unix_nano < point.time_unix_nano for point in cpu)
+    assert [point.start_time_unix_nano for point in cpu[1:]] == [point.time_unix_nano for point in cpu[:-1]]
+    intervals = {(point.start_time_unix_nano, point.time_unix_nano) for point in cpu}
+    for name in "egress.policy.denied_total", "egress.dns.query.duration", "egress.dns.queries":
+        found = [export for export in exports if name in export.metrics()]
+        assert 1 <= len(found) < len(exports), "left out when nothing happened"
+        for export in found:
+            metric = export.metrics()[name]
+            assert getattr(metric, metric.WhichOneof("choice")).aggregation_temporality == DELTA
+            for point in export.points(name).values():
+                assert (point.start_time_unix_nano, point.time_unix_nano) in intervals, name
     up_down = exports[0].metrics()["egress.dns.inflight"].sum
     assert up_down.aggregation_temporality == CUMULATIVE and not up_down.is_monotonic
+
+
+def test_low_memory_is_delta_for_what_is_counted_and_cumulative_for_what_is_observed(start, world, collector):
+    sidecar = start(**exporting(OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE="lowmemory"))
+    ask_some(world, allowed=1, denied=2)
+    sidecar.stop()
+    exports = collector.of("metrics")
+    assert sum(export.value("egress.policy.denied_total") for export in exports) == 2
+    temporality = {}
+    for export in exports:
+        for name, metric in export.metrics().items():
+            if metric.WhichOneof("choice") != "gauge":
+                temporality.setdefault(getattr(metric, metric.WhichOneof("choice")).aggregation_temporality, set()).add(name)
+    assert temporality[DELTA] >= {"egress.policy.denied_total", "egress.dns.query.duration", "egress.dns.queries"}
+    assert temporality[CUMULATIVE] == {"egress.process.cpu.time", "egress.log.dropped", "egress.dns.inflight",
+                                       "otel.sdk.processor.log.queue.size"}
 
 
 def test_exponential_histograms(start, world, collector):
