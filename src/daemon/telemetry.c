@@ -110,6 +110,10 @@ static enum daemon_exit start_exporter(struct daemon *daemon, struct why *why)
     int error = exporter_start(&settings, &daemon->exporter, &reason);
     if (!error)
         return EXIT_OK;
+    if (error == -ELIBACC) {
+        *why = reason;
+        return EXIT_UNAVAILABLE;
+    }
     why_set(why, error, "OPENSANDBOX_LOG_OUTPUT: %s", reason.text);
     return EXIT_CONFIG;
 }

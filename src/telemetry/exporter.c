@@ -207,10 +207,11 @@ static int exporter_init(struct exporter *e, const struct exporter_settings *set
     int error = e->logs ? log_new(OWN_QUEUE_BYTES, LOG_WARN, &e->logs[settings->n_logs]) : -ENOMEM;
     if (!error)
         error = log_json_init(&e->json, settings->attributes, settings->n_attributes);
-    if (!error)
-        error = network_new(&settings->network, e->event_fd, own_log(e), &e->network);
     if (error)
         return why_set(why, error, "log: %s", strerror(-error));
+    error = network_new(&settings->network, e->event_fd, own_log(e), &e->network, why);
+    if (error)
+        return error;
     for (size_t i = 0; i < settings->n_logs; i++)
         e->logs[i] = settings->logs[i];
     return log_outputs_new(settings->outputs, settings->n_outputs, &file_limits, own_log(e), &e->outputs, why);

@@ -1,10 +1,12 @@
 #include "telemetry/http.h"
 
 #include "base/cleanup.h"
+#include "telemetry/curl.h"
 #include "telemetry/hosts.h"
 #include "telemetry/http_transfer.h"
 #include "telemetry/tls_files.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -19,9 +21,10 @@ struct http {
     struct transfers waiting; /* for addresses */
     struct transfers running;
     size_t n_running, n_waiting;
-    bool initialised; /* libcurl */
-    CURLM *multi;     /* while there are posts and connections */
-    bool outdated;    /* the kept connections were made with files that are others now */
+    bool loaded; /* libcurl */
+    struct curl curl;
+    CURLM *multi;  /* while there are posts and connections */
+    bool outdated; /* the kept connections were made with files that are others now */
     struct tls_files files;
 };
 
@@ -42,21 +45,28 @@ int http_new(const struct http_settings *settings, struct http **ret)
     return 0;
 }
 
+int http_load(struct http *http, struct why *why)
+{
+    if (http->loaded)
+        return 0;
+    int error = curl_load(&http->curl, why);
+    http->loaded = !error;
+    return error;
+}
+
 static void forget_connections(struct http *http)
 {
-    curl_multi_cleanup(http->multi);
+    if (http->multi)
+        http->curl.multi_cleanup(http->multi);
     http->multi = NULL;
     http->outdated = false;
 }
 
 static int need_multi(struct http *http)
 {
-    if (!http->initialised && curl_global_init(CURL_GLOBAL_DEFAULT))
+    if (!http->multi && !(http->multi = http->curl.multi_init()))
         return -ENOMEM;
-    http->initialised = true;
-    if (!http->multi && !(http->multi = curl_multi_init()))
-        return -ENOMEM;
-    curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, KEPT_CONNECTIONS_MAX);
+    http->curl.multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, KEPT_CONNECTIONS_MAX);
     return 0;
 }
 
@@ -64,7 +74,7 @@ static int need_multi(struct http *http)
 static void detach(struct http *http, struct http_transfer *transfer)
 {
     if (transfer->easy) {
-        curl_multi_remove_handle(http->multi, transfer->easy);
+        http->curl.multi_remove_handle(http->multi, transfer->easy);
         TAILQ_REMOVE(&http->running, transfer, link);
         http->n_running--;
     } else {
@@ -88,8 +98,8 @@ void http_free(struct http *http)
     cancel_all(http, &http->running);
     cancel_all(http, &http->waiting);
     forget_connections(http);
-    if (http->initialised)
-        curl_global_cleanup();
+    if (http->loaded)
+        http->curl.global_cleanup();
     hosts_free(http->hosts);
     free(http);
 }
@@ -130,11 +140,10 @@ static int run(struct http *http, struct http_transfer *transfer, const struct l
     int error = need_multi(http);
     if (!error)
         error = http_transfer_prepare(transfer, addresses, left_ms(transfer, now_ns), http->outdated);
-    if (!error && curl_multi_add_handle(http->multi, transfer->easy))
+    if (!error && http->curl.multi_add_handle(http->multi, transfer->easy))
         error = -ENOMEM;
     if (error) {
-        curl_easy_cleanup(transfer->easy);
-        transfer->easy = NULL;
+        http_transfer_drop(transfer);
         return error;
     }
     TAILQ_REMOVE(&http->waiting, transfer, link);
@@ -167,10 +176,12 @@ static int move_on(struct http *http, struct http_transfer *transfer, const char
 
 int http_post_start(struct http *http, struct http_post *post)
 {
+    assert(http->loaded);
     struct http_transfer *transfer = calloc(1, sizeof(*transfer));
     if (!transfer)
         return -ENOMEM;
     transfer->http = http;
+    transfer->curl = &http->curl;
     transfer->post = post;
     transfer->mark = http->settings.mark;
     transfer->end_ns = clock_monotonic_ns() + post->timeout_ms * NS_PER_MS;
@@ -201,12 +212,12 @@ static void take_verdicts(struct http *http)
 {
     CURLMsg *message;
     int left;
-    while (http->multi && (message = curl_multi_info_read(http->multi, &left))) {
+    while (http->multi && (message = http->curl.multi_info_read(http->multi, &left))) {
         struct http_transfer *transfer = NULL;
         if (message->msg != CURLMSG_DONE)
             continue;
         CURLcode code = message->data.result;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
+        http->curl.easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
         http_transfer_judge(transfer, code);
         finish(http, transfer);
     }
@@ -236,7 +247,7 @@ void http_step(struct http *http)
     if (http->n_waiting)
         move_waiting(http);
     if (http->n_running)
-        curl_multi_perform(http->multi, &running);
+        http->curl.multi_perform(http->multi, &running);
     take_verdicts(http);
 }
 
@@ -262,7 +273,7 @@ void http_wait(struct http *http, unsigned timeout_ms)
     timeout_ms = waiting_ms(http, timeout_ms);
     if (http->n_running) {
         struct curl_waitfd wake = {.fd = http->settings.wake_fd, .events = CURL_WAIT_POLLIN};
-        curl_multi_poll(http->multi, &wake, 1, (int)timeout_ms, NULL);
+        http->curl.multi_poll(http->multi, &wake, 1, (int)timeout_ms, NULL);
     } else {
         struct pollfd wake = {.fd = http->settings.wake_fd, .events = POLLIN};
         poll(&wake, 1, (int)timeout_ms);

@@ -1,6 +1,5 @@
 /* HTTP POSTs of the export thread, several at once, over libcurl's multi interface. Nothing blocks but http_wait(), for
- * as long as it is told. libcurl is initialised with the first post: without one there is no socket, no thread and no
- * allocation of it.
+ * as long as it is told. libcurl is loaded by http_load() alone: without an endpoint nothing of it is in the process.
  *
  * Sockets carry the sidecar's mark. Host names are never given to the C library's resolver, which would ask our own DNS
  * listener: hosts.h knows their addresses. No redirects, no proxies, no cookies, no other protocols; connections are
@@ -10,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/lookup.h"
+#include "base/why.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -63,6 +63,9 @@ struct http_settings {
 };
 
 int http_new(const struct http_settings *settings, struct http **ret);
+/* Loads libcurl: once, before the first post. Blocks for milliseconds. 0, or a negative errno and why. Any thread, while
+ * no other uses `http`. */
+int http_load(struct http *http, struct why *why);
 /* Cancels what is under way. See hosts_free(). NULL is fine. */
 void http_free(struct http *http);
 /* 0, or -errno (no memory, a URL that is none), and then `done` is not called. */

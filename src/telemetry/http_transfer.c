@@ -55,7 +55,7 @@ static size_t header_came(char *line, size_t one, size_t n, void *ctx)
     if (n > 5 && !memcmp(line, "HTTP/", 5)) {
         long status = 0;
         forget_answer(post); /* whatever came before was an interim answer (RFC 9110 section 15.2) */
-        curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+        transfer->curl->easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
         post->status = status > 0 ? (unsigned)status : 0;
     }
     transfer->header_bytes += n;
@@ -112,7 +112,7 @@ void http_transfer_judge(struct http_transfer *transfer, CURLcode code)
         snprintf(post->reason, sizeof(post->reason), "%s",
                  transfer->too_large ? "the answer is too large"
                  : *transfer->reason ? transfer->reason
-                                     : curl_easy_strerror(code));
+                                     : transfer->curl->easy_strerror(code));
 }
 
 /* --- what is sent --- */
@@ -131,9 +131,9 @@ static int refuse_lookup(void *resolver, void *reserved, void *ctx)
     return 1;
 }
 
-static bool append(struct curl_slist **list, const char *line)
+static bool append(const struct curl *curl, struct curl_slist **list, const char *line)
 {
-    struct curl_slist *longer = curl_slist_append(*list, line);
+    struct curl_slist *longer = curl->slist_append(*list, line);
     if (longer)
         *list = longer;
     return longer != NULL;
@@ -142,10 +142,10 @@ static bool append(struct curl_slist **list, const char *line)
 static bool set_headers(struct http_transfer *transfer)
 {
     /* Nobody waits for a "100 Continue", however long the body. */
-    bool whole = append(&transfer->headers, "Expect:");
+    bool whole = append(transfer->curl, &transfer->headers, "Expect:");
     for (const char *const *line = transfer->post->headers; whole && line && *line; line++)
-        whole = append(&transfer->headers, *line);
-    return whole && !curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
+        whole = append(transfer->curl, &transfer->headers, *line);
+    return whole && !transfer->curl->easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
 }
 
 /* All of them, so that libcurl tries one family beside the other (RFC 8305). */
@@ -159,22 +159,25 @@ static bool set_addresses(struct http_transfer *transfer, const struct lookup *a
         buf_printf(&line, "%s%s%s%s", i ? "," : "", v6 ? "[" : "", ip_format(&addresses->addrs[i], text),
                    v6 ? "]" : "");
     }
-    return !line.failed && append(&transfer->addresses, line.data) &&
-           !curl_easy_setopt(transfer->easy, CURLOPT_RESOLVE, transfer->addresses) &&
-           !curl_easy_setopt(transfer->easy, CURLOPT_RESOLVER_START_FUNCTION, refuse_lookup);
+    return !line.failed && append(transfer->curl, &transfer->addresses, line.data) &&
+           !transfer->curl->easy_setopt(transfer->easy, CURLOPT_RESOLVE, transfer->addresses) &&
+           !transfer->curl->easy_setopt(transfer->easy, CURLOPT_RESOLVER_START_FUNCTION, refuse_lookup);
 }
 
-static void set_tls(CURL *easy, const struct http_post *post)
+static void set_tls(const struct http_transfer *transfer)
 {
+    const struct curl *curl = transfer->curl;
+    const struct http_post *post = transfer->post;
+    CURL *easy = transfer->easy;
     if (post->ca) {
-        curl_easy_setopt(easy, CURLOPT_CAINFO, post->ca);
-        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
-        curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L); /* a changed file counts at once */
+        curl->easy_setopt(easy, CURLOPT_CAINFO, post->ca);
+        curl->easy_setopt(easy, CURLOPT_CAPATH, NULL);
+        curl->easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L); /* a changed file counts at once */
     }
     if (post->cert)
-        curl_easy_setopt(easy, CURLOPT_SSLCERT, post->cert);
+        curl->easy_setopt(easy, CURLOPT_SSLCERT, post->cert);
     if (post->key)
-        curl_easy_setopt(easy, CURLOPT_SSLKEY, post->key);
+        curl->easy_setopt(easy, CURLOPT_SSLKEY, post->key);
 }
 
 static long version_of(const struct http_transfer *transfer)
@@ -187,42 +190,50 @@ static long version_of(const struct http_transfer *transfer)
 int http_transfer_prepare(struct http_transfer *transfer, const struct lookup *addresses, unsigned timeout_ms,
                           bool fresh)
 {
+    const struct curl *curl = transfer->curl;
     const struct http_post *post = transfer->post;
-    CURL *easy = transfer->easy = curl_easy_init();
+    CURL *easy = transfer->easy = curl->easy_init();
     if (!easy)
         return -ENOMEM;
     /* libcurl 7.88 fails every plaintext HTTP/2 connection that it uses again. */
     fresh = fresh || post->fresh_connect || (post->http2 && !transfer->url.tls);
-    bool whole = !curl_easy_setopt(easy, CURLOPT_URL, post->url) &&
-                 !curl_easy_setopt(easy, CURLOPT_USERAGENT, post->user_agent) && set_headers(transfer) &&
+    bool whole = !curl->easy_setopt(easy, CURLOPT_URL, post->url) &&
+                 !curl->easy_setopt(easy, CURLOPT_USERAGENT, post->user_agent) && set_headers(transfer) &&
                  (!addresses || set_addresses(transfer, addresses));
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, version_of(transfer));
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)post->body_len);
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, post->body_len ? post->body : "");
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
-    curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, CONNECTION_AGE_MAX_S);
-    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)fresh);
-    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)fresh);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->reason);
-    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, set_mark);
-    curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, transfer);
-    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_came);
-    curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_came);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
-    set_tls(easy, post);
+    curl->easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+    curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl->easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl->easy_setopt(easy, CURLOPT_PROXY, "");
+    curl->easy_setopt(easy, CURLOPT_HTTP_VERSION, version_of(transfer));
+    curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)post->body_len);
+    curl->easy_setopt(easy, CURLOPT_POSTFIELDS, post->body_len ? post->body : "");
+    curl->easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+    curl->easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, CONNECTION_AGE_MAX_S);
+    curl->easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)fresh);
+    curl->easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)fresh);
+    curl->easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->reason);
+    curl->easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, set_mark);
+    curl->easy_setopt(easy, CURLOPT_SOCKOPTDATA, transfer);
+    curl->easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_came);
+    curl->easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+    curl->easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_came);
+    curl->easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+    set_tls(transfer);
     return whole ? 0 : -ENOMEM;
+}
+
+void http_transfer_drop(struct http_transfer *transfer)
+{
+    if (transfer->easy)
+        transfer->curl->easy_cleanup(transfer->easy);
+    transfer->easy = NULL;
 }
 
 void http_transfer_free(struct http_transfer *transfer)
 {
-    curl_easy_cleanup(transfer->easy);
-    curl_slist_free_all(transfer->headers);
-    curl_slist_free_all(transfer->addresses);
+    http_transfer_drop(transfer);
+    transfer->curl->slist_free_all(transfer->headers);
+    transfer->curl->slist_free_all(transfer->addresses);
     free(transfer);
 }
 

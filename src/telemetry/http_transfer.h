@@ -3,14 +3,15 @@
 #define TELEMETRY_HTTP_TRANSFER_H
 
 #include "base/url.h"
+#include "telemetry/curl.h"
 #include "telemetry/http.h"
 
-#include <curl/curl.h>
 #include <sys/queue.h>
 
 struct http_transfer {
     TAILQ_ENTRY(http_transfer) link;
     struct http *http;
+    const struct curl *curl;
     struct http_post *post;
     struct url url;
     uint64_t end_ns;
@@ -29,6 +30,8 @@ int http_transfer_prepare(struct http_transfer *transfer, const struct lookup *a
                           bool fresh);
 /* Writes libcurl's verdict into the post's result. */
 void http_transfer_judge(struct http_transfer *transfer, CURLcode code);
+/* Gives up the handle. */
+void http_transfer_drop(struct http_transfer *transfer);
 void http_transfer_free(struct http_transfer *transfer);
 
 #endif

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #define FLUSH_LOOK_MS 20u /* records that were under way to the queue take no longer */
 
@@ -35,15 +36,24 @@ void network_free(struct network *network)
 
 DEFINE_CLEANUP(struct network, cleanup_network, network_free);
 
-int network_new(const struct network_settings *settings, int wake_fd, struct log *log, struct network **ret)
+/* Whether anything goes anywhere. */
+static bool has_endpoint(const struct network_settings *settings)
+{
+    return settings->webhook || (settings->otel && (settings->otel->metrics.url || settings->otel->logs.url));
+}
+
+int network_new(const struct network_settings *settings, int wake_fd, struct log *log, struct network **ret,
+                struct why *why)
 {
     _cleanup_(cleanup_network) struct network *network = calloc(1, sizeof(*network));
     if (!network)
-        return -ENOMEM;
+        return why_set(why, -ENOMEM, "network: out of memory");
     network->settings = *settings;
     network->due_ms = UINT_MAX;
     struct http_settings http = {.mark = settings->mark, .names = settings->names, .wake_fd = wake_fd};
     int error = http_new(&http, &network->http);
+    if (!error && has_endpoint(settings) && (error = http_load(network->http, why)))
+        return error;
     struct webhook_settings webhook = {.url = settings->webhook,
                                        .sandbox_id = settings->sandbox_id,
                                        .http = network->http,
@@ -62,7 +72,7 @@ int network_new(const struct network_settings *settings, int wake_fd, struct log
     if (!error && settings->otel)
         error = pipelines_new(&pipelines, &network->pipelines);
     if (error)
-        return error;
+        return why_set(why, error, "network: %s", strerror(-error));
     *ret = take_pointer(network);
     return 0;
 }

@@ -2,6 +2,7 @@
 command line."""
 
 import json
+import pathlib
 import re
 import socket
 
@@ -13,7 +14,7 @@ from tests.support.tcpclient import connects, refusal_seconds, udp_refusal_secon
 from tests.support.waiting import wait_until
 from tests.support.world import GATEWAY_V4, SANDBOX_V4, SANDBOX_V6, UPSTREAM_V4
 
-CONFIG_ERROR, PORT_TAKEN, NO_PERMISSION = 78, 69, 77
+CONFIG_ERROR, UNAVAILABLE, NO_PERMISSION = 78, 69, 77
 BASE = {"MODE": "dns+nft", "DNS_UPSTREAM": UPSTREAM_V4}
 
 
@@ -80,6 +81,29 @@ def test_unwritable_log_path(world, server):
     _is_closed(world, server)
 
 
+# Starts a program that finds no libcurl.
+WITHOUT_LIBCURL = ("unshare", "-m", "--propagation", "private", "sh", "-c",
+                   'for one in /usr/lib/*/libcurl.so.4; do mount --bind /dev/null "$one" || exit; done; exec "$@"', "sh")
+
+
+def test_libcurl_is_needed_only_where_something_is_sent(world, start):
+    without = start(through=WITHOUT_LIBCURL)
+    maps = pathlib.Path(f"/proc/{without.process.pid}/maps").read_text()
+    assert "libmicrohttpd" in maps and "libcurl" not in maps and "libssl" not in maps
+
+
+@pytest.mark.parametrize("settings", [
+    {"DENY_WEBHOOK": "http://203.0.113.10/"},
+    {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://203.0.113.10:4318/v1/metrics"},
+    {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://203.0.113.10:4318/v1/logs"},
+])
+def test_endpoint_without_libcurl(world, server, settings):
+    done = world.sandbox.run(*WITHOUT_LIBCURL, BINARY, env=environment({**BASE, **settings}), timeout=20)
+    assert done.returncode == UNAVAILABLE
+    assert done.stderr.count("\n") == 1 and "libcurl.so.4" in done.stderr and "endpoint is set" in done.stderr
+    _is_closed(world, server)
+
+
 def test_transparent_interception_is_not_part_of_it(world, server):
     _refuses(world, {"MITMPROXY_TRANSPARENT": "true"}, says=["OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT"])
     _is_closed(world, server)
@@ -110,7 +134,7 @@ def test_port_taken(world, server, name, port):
     with world.sandbox.inside():
         holder = socket.create_server(("127.0.0.1", port))
     with holder:
-        _refuses(world, {name: f":{port}" if name == "HTTP_ADDR" else str(port)}, PORT_TAKEN, [str(port)])
+        _refuses(world, {name: f":{port}" if name == "HTTP_ADDR" else str(port)}, UNAVAILABLE, [str(port)])
     _is_closed(world, server)
 
 

@@ -171,6 +171,7 @@ static void setup(void)
     wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     struct http_settings settings = {.names = {.look_up = look_up}, .wake_fd = wake_fd};
     ck_assert_int_eq(http_new(&settings, &http), 0);
+    ck_assert_int_eq(http_load(http, NULL), 0);
 }
 
 static void teardown(void)

@@ -63,6 +63,7 @@ static void setup(void)
     ck_assert_int_eq(log_new(1 << 16, LOG_WARN, &log_queue), 0);
     struct http_settings network = {.wake_fd = wake_fd};
     ck_assert_int_eq(http_new(&network, &http), 0);
+    ck_assert_int_eq(http_load(http, NULL), 0);
     struct webhook_settings settings = {.url = url, .http = http, .log = log_queue, .metrics = &metrics};
     ck_assert_int_eq(webhook_new(&settings, &webhook), 0);
 }
