@@ -54,6 +54,16 @@ class Misbehave:
         return True
 
 
+def test_log_that_nobody_reads_does_not_keep_records_from_the_collector(start, world, collector):
+    """Two megabytes of lines: more than the pipe and what the sidecar keeps for it."""
+    start(read_stdout=False, **exporting(OTEL_BLRP_MAX_QUEUE_SIZE="8192"))
+    label = "x" * 60
+    for i in range(4000):
+        dnsclient.ask(world.sandbox, f"{label}.{label}.{label}.n{i}.test")
+    dnsclient.ask(world.sandbox, "last.other.test")
+    collector.wait_record(lambda r: r.event_name == "egress.denied" and "last.other.test" in str(r.attributes))
+
+
 # --- answers ---
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
