@@ -61,6 +61,11 @@ bool cut_wants(const struct cut *cut, const struct flow *flow)
     return is_refused(cut, &addr) || (!is_allowed(cut, &addr) && was_allowed(cut, &addr));
 }
 
+bool cut_allows(const struct cut *cut, const struct ip_addr *peer)
+{
+    return !is_refused(cut, peer) && is_allowed(cut, peer);
+}
+
 int cut_refuse(struct cut *cut, const struct ip_addr *peer)
 {
     enum timed_set set = revoked_set(peer->family);

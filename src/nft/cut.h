@@ -18,6 +18,8 @@ bool cut_spares(const struct nft_settings *settings, const struct flow *flow);
 /* Whether this flow is to be ended. Those to an address that is denied or revoked are, and those that were allowed by
  * their address and are no longer. Flows that outlive a lease are not, nor are the sidecar's own. */
 bool cut_wants(const struct cut *cut, const struct flow *flow);
+/* Whether the policy `now` lets new flows to this address pass. */
+bool cut_allows(const struct cut *cut, const struct ip_addr *peer);
 /* Revokes an address, with the next transaction, that no rule before "established" refuses yet. 0 or -ENOMEM. */
 int cut_refuse(struct cut *cut, const struct ip_addr *peer);
 

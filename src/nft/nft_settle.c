@@ -70,14 +70,20 @@ static bool takes_away(const struct nft_policy *before, const struct nft_policy 
 
 /* --- settling --- */
 
-/* Makes sure that rules refuse what these flows send. */
+/* Makes sure that rules refuse what these flows send; but for those that a policy which has overtaken this walk allows:
+ * it would be without an address that it promises. */
 static int refuse_flows(struct nft *nft, struct cut *cut, const struct buf *flows, struct why *why)
 {
     const struct flow *flow = (const struct flow *)flows->data;
+    struct cut in_force = *cut;
+    in_force.now = &nft->policy;
     int error = 0;
     for (size_t left = flows->len / sizeof(*flow); left > 0 && !error; left--, flow++) {
         struct ip_addr peer = sock_addr_ip(&flow->peer);
-        error = cut_refuse(cut, &peer);
+        if (nft->overtaken && cut_allows(&in_force, &peer))
+            nft->has_spared = true;
+        else
+            error = cut_refuse(cut, &peer);
     }
     if (!error)
         error = changes_make_room(nft->changes);
@@ -138,11 +144,11 @@ static void walk_over(void *ctx, int error, const struct why *why)
     struct waiter *waiter = nft->waiting, *next;
     nft->waiting = NULL;
     nft->walk = NULL;
-    if (!error)
+    if (!error && !nft->has_spared)
         policy_settled(nft);
-    else
+    else /* the next walk is about both: the policy that overtook this one may be taken back */
         nft_policy_done(&nft->walked); /* what was in force before is still known */
-    nft->has_walked = nft->overtaken = false;
+    nft->has_walked = nft->overtaken = nft->has_spared = false;
     for (; waiter; waiter = next) {
         next = waiter->next;
         waiter->done(waiter->ctx, error, why);

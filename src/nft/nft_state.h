@@ -28,6 +28,7 @@ struct nft {
     bool has_settled;          /* flows were ended, and nothing failed since */
     bool revoked_since;        /* addresses were revoked since a walk began */
     bool overtaken, has_walked;
+    bool has_spared;               /* the walk under way left alone what the policy that overtook it allows */
     struct flow_walk *walk;        /* under way, to settle */
     struct waiter *waiting, *late; /* for it, and for the next */
     struct nft_flow_preview *preview;

@@ -7,7 +7,8 @@ import pytest
 
 from tests.support import dnsclient
 from tests.support.fountain import PORT, Fountain, ends_within, goes_on
-from tests.support.tcpclient import connects, refusal_seconds
+from tests.support.sidecar import command
+from tests.support.tcpclient import connection, connects, refusal_seconds
 from tests.support.waiting import PATIENCE, wait_until
 from tests.support.world import GATEWAY_V4, SANDBOX_V4, UPSTREAM_V4
 
@@ -68,6 +69,18 @@ def test_connections_from_outside_go_on(world, start, tracking):
         goes_on(client, 0.05)
         start(RULES={"egress": [{"action": "deny", "target": f"{GATEWAY_V4}/24"}]})
         goes_on(client)
+
+
+def test_address_that_is_allowed_at_once_after_the_start(world, start):
+    """While open flows are still looked at, for the policy before."""
+    for _ in range(4):
+        with connection(world.sandbox, WWW):
+            sidecar = start(RULES={})
+            assert sidecar.request("POST", "/policy", {"egress": [{"action": "allow", "target": WWW}]}).status == 200
+            assert connects(world.sandbox, WWW)
+            assert WWW not in world.sandbox.run("nft", "list", "set", "inet", "opensandbox", "revoked_v4").stdout
+        sidecar.stop()
+        assert command(world.sandbox, ["--cleanup"], {}).returncode == 0
 
 
 def test_restart_ends_no_download_whose_lease_is_over(world, start, download):

@@ -199,6 +199,29 @@ START_TEST(policies_that_overtake_a_walk_are_settled_after_it)
 }
 END_TEST
 
+/* What the policy in force allows is not refused because the one before did not. */
+START_TEST(a_walk_that_was_overtaken_refuses_nothing_that_is_allowed)
+{
+    serve_outside(8080);
+    struct nft *nft = installed(&looped, &open_to_all);
+    settle(nft);
+    int lost = dialed(SOCK_STREAM, LOST, 8080, 0), denied = dialed(SOCK_STREAM, KEPT, 8080, 0);
+    struct nft_policy next = {.allow = ranges("198.51.100.0/24", NULL)};
+    unsigned before = n_settled;
+    ck_assert_int_eq(nft_apply(nft, &deny_all, nothing, NULL, NULL), 0);
+    nft_settle(nft, settled, NULL);
+    ck_assert_int_eq(nft_apply(nft, &next, nothing, NULL, NULL), 0);
+    nft_settle(nft, settled, NULL);
+    wait_settled(before + 2);
+    expect_not("nft -s list set inet opensandbox revoked_v4", LOST);
+    expect("nft -s list set inet opensandbox revoked_v4", KEPT);
+    ck_assert_int_eq(error_of(denied), ECONNABORTED);
+    close(lost);
+    close(dialed(SOCK_STREAM, LOST, 8080, 0));
+    nft_free(nft);
+}
+END_TEST
+
 START_TEST(a_walk_that_is_given_up)
 {
     serve_outside(8080);
@@ -281,6 +304,7 @@ Suite *test_suite(void)
     tcase_add_test(tests, the_sidecar_keeps_its_own);
     tcase_add_test(tests, what_gives_permission_needs_no_walk);
     tcase_add_test(tests, policies_that_overtake_a_walk_are_settled_after_it);
+    tcase_add_test(tests, a_walk_that_was_overtaken_refuses_nothing_that_is_allowed);
     tcase_add_test(tests, a_walk_that_is_given_up);
     tcase_add_test(tests, a_preview_names_the_flows_that_would_end);
     suite_add_tcase(suite, tests);
