@@ -94,11 +94,18 @@ void match_mark(struct rule *rule, enum nft_cmp_ops op, uint32_t mark)
     compare(rule, op, &mark, sizeof(mark));
 }
 
+static const uint32_t loopback_index = 1; /* LOOPBACK_IFINDEX, in every network namespace */
+
 void match_from_loopback(struct rule *rule)
 {
-    uint32_t loopback = 1; /* LOOPBACK_IFINDEX, in every network namespace */
     load_meta(rule, NFT_META_IIF);
-    compare(rule, NFT_CMP_EQ, &loopback, sizeof(loopback));
+    compare(rule, NFT_CMP_EQ, &loopback_index, sizeof(loopback_index));
+}
+
+void match_not_to_loopback(struct rule *rule)
+{
+    load_meta(rule, NFT_META_OIF);
+    compare(rule, NFT_CMP_NEQ, &loopback_index, sizeof(loopback_index));
 }
 
 void match_has_user(struct rule *rule)
@@ -154,12 +161,24 @@ void match_icmpv6_type_in(struct rule *rule, uint32_t set_id)
     look_up_anonymous(rule, set_id);
 }
 
-static void load_destination(struct rule *rule, uint8_t family)
+static void load_destination_part(struct rule *rule, uint8_t family, size_t size)
 {
     match_family(rule, family);
     load_payload(rule, NFT_PAYLOAD_NETWORK_HEADER,
-                 family == AF_INET ? offsetof(struct iphdr, daddr) : offsetof(struct ip6_hdr, ip6_dst),
-                 ip_size(family));
+                 family == AF_INET ? offsetof(struct iphdr, daddr) : offsetof(struct ip6_hdr, ip6_dst), size);
+}
+
+static void load_destination(struct rule *rule, uint8_t family)
+{
+    load_destination_part(rule, family, ip_size(family));
+}
+
+void match_loopback_destination(struct rule *rule, uint8_t family)
+{
+    static const uint8_t v4[] = {127}, v6[16] = {[15] = 1};
+    size_t size = family == AF_INET ? sizeof(v4) : sizeof(v6);
+    load_destination_part(rule, family, size);
+    compare(rule, NFT_CMP_EQ, family == AF_INET ? v4 : v6, size);
 }
 
 void match_destination(struct rule *rule, const struct ip_addr *addr)

@@ -26,6 +26,8 @@ void rules_delete(struct batch *batch, const char *chain);
 void match_mark(struct rule *rule, enum nft_cmp_ops op, uint32_t mark);
 /* The packet came in through loopback. */
 void match_from_loopback(struct rule *rule);
+/* The packet leaves through another device. */
+void match_not_to_loopback(struct rule *rule);
 /* A socket of a process sends this, not the kernel itself. */
 void match_has_user(struct rule *rule);
 void match_family(struct rule *rule, uint8_t family);
@@ -36,6 +38,8 @@ void match_destination_port(struct rule *rule, uint16_t port);
 void match_destination_port_in(struct rule *rule, uint32_t set_id);
 void match_icmpv6_type_in(struct rule *rule, uint32_t set_id);
 void match_destination(struct rule *rule, const struct ip_addr *addr);
+/* 127.0.0.0/8 or ::1 */
+void match_loopback_destination(struct rule *rule, uint8_t family);
 void match_destination_in(struct rule *rule, uint8_t family, const char *set);
 void match_source_in(struct rule *rule, uint8_t family, const char *set);
 /* Whether the address belongs to this host. */

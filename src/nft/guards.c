@@ -32,6 +32,21 @@ void chain_forged(struct batch *batch)
     verdict(&rule, NF_DROP, NULL);
 }
 
+/* Behind the routing, which only here is known: a redirected packet was on its way to another device before. */
+void chain_stray(struct batch *batch)
+{
+    static const uint8_t families[] = {AF_INET, AF_INET6};
+    struct table_hook hook = {
+        .type = "filter", .number = NF_INET_POST_ROUTING, .priority = PRIORITY_FILTER, .policy = NF_ACCEPT};
+    table_add_base_chain(batch, "stray", &hook);
+    for (size_t i = 0; i < 2; i++) {
+        struct rule rule = rule_begin(batch, "stray");
+        match_not_to_loopback(&rule);
+        match_loopback_destination(&rule, families[i]);
+        verdict(&rule, NF_DROP, NULL);
+    }
+}
+
 void chain_unmark(struct batch *batch, uint32_t mark)
 {
     table_add_output_chain(batch, "unmark", "filter", PRIORITY_LAST, NF_ACCEPT);

@@ -119,6 +119,7 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
     peers_declare(batch, settings);
     chain_egress(batch, settings, policy->default_allow);
     chain_forward(batch);
+    chain_stray(batch);
     if (zones)
         chain_inbound(batch, settings);
 }
@@ -190,4 +191,5 @@ void plan_closed(struct batch *batch)
     chain_egress_closed(batch);
     chain_forged(batch);
     chain_forward(batch);
+    chain_stray(batch);
 }

@@ -303,6 +303,28 @@ def test_dns_over_https_and_quic_is_refused_as_configured(world, start, tap, lis
 
 # --- other packets ---
 
+@pytest.mark.parametrize("closed", [False, True], ids=["policy", "closed"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])
+@pytest.mark.parametrize("port", [53, 7777])
+def test_loopback_addresses_stay_on_loopback(world, start, tap, address, port, closed):
+    """A socket that is bound to a device, which takes no capability, sends to them through it; questions, too, which
+    the redirect sends there."""
+    if closed:
+        assert start(healthy=False, MODE="nonsense").wait_end() == 78
+    else:
+        start(RULES={"defaultAction": "allow"})
+    token = os.urandom(16)
+    with world.sandbox.inside(), socket.socket(family_of(address), socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        with contextlib.suppress(PermissionError):
+            sock.sendto(token, (address, port))
+    # What a policy lets through tells that the rest was seen; a closed sandbox sends nothing but neighbour discovery.
+    if closed:
+        world.sandbox.run("nft", "delete", "table", "inet", "opensandbox")
+    assert not tap.catch_up(world.sandbox).holding(token)
+
+
+
 @pytest.mark.parametrize("own, denied, allowed", [(SANDBOX_V4, DENIED_V4, ALLOWED_V4),
                                                   (SANDBOX_V6, DENIED_V6, ALLOWED_V6)], ids=["v4", "v6"])
 def test_every_protocol_follows_the_policy(world, start, tap, own, denied, allowed):
