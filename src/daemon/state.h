@@ -20,6 +20,8 @@
 #include <stdatomic.h>
 
 #define STOP_TIMEOUT_MS 5000
+/* For what goes over the network: a stop that waits for a dead collector alone is over within 5 s. */
+#define FLUSH_TIMEOUT_MS 4500
 
 struct daemon {
     const struct config *config;

@@ -37,8 +37,8 @@ void daemon_post_flushed(void *ctx)
 static void flush_network(struct daemon *daemon)
 {
     daemon->flushing = true;
-    if (exporter_flush(daemon->exporter, STOP_TIMEOUT_MS)) /* a thread that hangs in a write says nothing */
-        loop_timer_set(daemon->loop, &daemon->deadline, loop_now(daemon->loop) + (STOP_TIMEOUT_MS + 500) * NS_PER_MS);
+    if (exporter_flush(daemon->exporter, FLUSH_TIMEOUT_MS)) /* a thread that hangs in a write says nothing */
+        loop_timer_set(daemon->loop, &daemon->deadline, loop_now(daemon->loop) + (FLUSH_TIMEOUT_MS + 500) * NS_PER_MS);
     else
         loop_stop(daemon->loop);
 }

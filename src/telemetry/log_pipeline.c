@@ -152,7 +152,7 @@ bool log_pipeline_empty(const struct log_pipeline *p)
 
 size_t log_pipeline_give_up(struct log_pipeline *p)
 {
-    size_t lost = p->n + otlp_client_items(p->client);
+    size_t lost = p->n;
     otlp_client_give_up(p->client);
     p->n = p->bytes.len = 0;
     tell_queued(p);

@@ -39,7 +39,8 @@ uint64_t log_pipeline_due(const struct log_pipeline *pipeline);
 void log_pipeline_flush(struct log_pipeline *pipeline, uint64_t deadline_ns);
 /* Whether nothing is queued or under way. */
 bool log_pipeline_empty(const struct log_pipeline *pipeline);
-/* Gives up what is under way; returns how many records are lost with it and with the queue. */
+/* Gives up what is under way, which counts as not exported and is said so, and the queue; returns how many records are
+ * lost with the queue. */
 size_t log_pipeline_give_up(struct log_pipeline *pipeline);
 /* The end: see otlp_client_tell(). */
 void log_pipeline_tell(struct log_pipeline *pipeline);

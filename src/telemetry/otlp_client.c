@@ -164,11 +164,6 @@ bool otlp_client_busy(const struct otlp_client *client)
     return client->busy;
 }
 
-size_t otlp_client_items(const struct otlp_client *client)
-{
-    return client->items;
-}
-
 void otlp_client_send(struct otlp_client *client, const void *request, size_t len, size_t items, uint64_t now_ns)
 {
     const struct otlp_settings *otlp = client->settings.otlp;

@@ -36,8 +36,6 @@ int otlp_client_new(const struct otlp_client_settings *settings, struct otlp_cli
 void otlp_client_free(struct otlp_client *client);
 /* Whether a request is under way, or waits to be sent again. */
 bool otlp_client_busy(const struct otlp_client *client);
-/* Points or records that are under way. */
-size_t otlp_client_items(const struct otlp_client *client);
 /* Sends an encoded request with `items` points or records. Only when not busy; copied as it must be. */
 void otlp_client_send(struct otlp_client *client, const void *request, size_t len, size_t items, uint64_t now_ns);
 /* Sends again what has waited for long enough. */
