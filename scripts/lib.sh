@@ -5,6 +5,7 @@ build_packages=(
     libcap-ng-dev libcjson-dev libcurl4-openssl-dev libidn2-dev libldns-dev libmd-dev libmicrohttpd-dev libmnl-dev
     libnftnl-dev libprotobuf-c-dev protobuf-c-compiler zlib1g-dev
 )
+fuzz_packages=("${build_packages[@]}" clang libclang-rt-14-dev)
 run_packages=("${build_packages[@]}" iproute2 nsd nginx-light curl bind9-dnsutils)
 test_packages=("${run_packages[@]}" nftables e2fsprogs knot-dnsutils openssl protobuf-compiler strace valgrind
     python3-pytest python3-pytest-timeout python3-pytest-xdist python3-dnspython python3-grpcio python3-protobuf

@@ -36,6 +36,8 @@ static const char *explanation(const struct nlmsghdr *nlh)
     size_t at = sizeof(*error);
     if (!(nlh->nlmsg_flags & NLM_F_CAPPED))
         at += NLMSG_ALIGN(error->msg.nlmsg_len - NLMSG_HDRLEN);
+    if (at > mnl_nlmsg_get_payload_len(nlh))
+        return NULL;
     const struct nlattr *attr;
     mnl_attr_for_each(attr, nlh, at)
     {
