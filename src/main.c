@@ -1,12 +1,15 @@
 /* opensandbox-egress: arguments and environment, then the daemon. */
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/loop.h"
 #include "config.h"
 #include "daemon/daemon.h"
 #include "guard.h"
+#include "health.h"
 #include "nft/nft.h"
 #include "policy/policy_json.h"
 #include "sources.h"
+#include "supervise.h"
 #include "telemetry/otel_env.h"
 #include "version.h"
 
@@ -16,13 +19,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#define HEALTH_TIMEOUT_MS 3000 /* of a health check's usual 5 s or more */
+
 static const char usage[] =
-    "Usage: opensandbox-egress [--check | --cleanup | --help | --version]\n"
+    "Usage: opensandbox-egress [--supervise | --health | --check | --cleanup | --help | --version]\n"
     "\n"
     "Guards what leaves a sandbox's network namespace: a DNS proxy that decides every name by policy, nftables rules\n"
     "that let only the allowed through, an HTTP API at /policy. It is configured by its environment and runs in the\n"
     "foreground until SIGTERM. It needs CAP_NET_ADMIN in the namespace it guards.\n"
     "\n"
+    "  --supervise  run, and start again with growing pauses (1 s to 30 s) after a crash; for containers\n"
+    "  --health   ask the sidecar that runs here whether enforcement is in place: 0 or 1\n"
     "  --check    read environment and files as a start would, print what would be in force, change nothing\n"
     "  --cleanup  remove the table `inet opensandbox` with redirect and rules: the namespace is open afterwards\n"
     "  --help     this text\n"
@@ -58,9 +65,9 @@ static const char usage[] =
     "  OTEL_EXPORTER_OTLP_ENDPOINT  collector for metrics and logs (none: no export), and the other variables of an\n"
     "                    OpenTelemetry SDK\n"
     "\n"
-    "Exit codes: 0 stopped by a signal, 64 bad arguments, 69 a port is taken or the kernel refuses, 77 no "
-    "CAP_NET_ADMIN,\n"
-    "78 a value that cannot be used.\n";
+    "Exit codes: 0 stopped by a signal, 64 bad arguments, 69 a port is taken, the kernel refuses or --supervise gave "
+    "up,\n"
+    "77 no CAP_NET_ADMIN, 78 a value that cannot be used. --health: 0 enforcement is in place, else 1.\n";
 
 static int complain(int code, const struct why *why)
 {
@@ -179,10 +186,83 @@ static int run(void)
     return end.code;
 }
 
+static int health(void)
+{
+    struct config *config;
+    struct why why;
+    if (config_from_env(&config, &why))
+        return complain(EXIT_FAILURE, &why);
+    struct sock_addr addr = health_address(&config->http_addr, config->http_any);
+    config_free(config);
+    if (health_ask(&addr, HEALTH_TIMEOUT_MS, &why))
+        return complain(EXIT_FAILURE, &why);
+    return puts("ok") < 0;
+}
+
+/* A process of its own from the start: another layout of memory for every try of whoever made the last one crash. */
+static int become_sidecar(void *ctx)
+{
+    execl("/proc/self/exe", "opensandbox-egress", (char *)NULL);
+    struct why why;
+    why_set(&why, 0, "/proc/self/exe: %s", strerrordesc_np(errno));
+    return complain(EXIT_UNAVAILABLE, &why);
+}
+
+static bool logs_to_stdout(const struct config *config)
+{
+    for (size_t i = 0; i < config->n_log_outputs; i++)
+        if (!strcmp(config->log_outputs[i], "stdout"))
+            return true;
+    return false;
+}
+
+/* `config` is NULL when the environment cannot be used, which the sidecar says, too, and does so before it closes. */
+static int supervise_with(const struct config *config)
+{
+    static const int final[] = {EXIT_USAGE, EXIT_NO_CAPABILITY, EXIT_CONFIG};
+    const struct attribute sandbox_id = {"sandbox_id", config ? config->sandbox_id : NULL};
+    const struct supervise_settings settings = {
+        .backoff = {.first_ns = NS_PER_S,
+                    .longest_ns = 30 * NS_PER_S,
+                    .good_ns = 60 * NS_PER_S,
+                    .starts = 10,
+                    .window_ns = 300 * NS_PER_S},
+        .final = final,
+        .n_final = sizeof(final) / sizeof(final[0]),
+        .log_level = config ? config->log_level : LOG_INFO,
+        .attributes = &sandbox_id,
+        .n_attributes = sandbox_id.value != NULL,
+        .log_fd = config && !logs_to_stdout(config) ? STDERR_FILENO : STDOUT_FILENO,
+        .become = become_sidecar,
+    };
+    int code = EXIT_OK;
+    struct why why;
+    enum supervise_end end = supervise(&settings, &code, &why);
+    if (end == SUPERVISE_GAVE_UP || end == SUPERVISE_IMPOSSIBLE)
+        return complain(EXIT_UNAVAILABLE, &why);
+    bool ended_itself = end == SUPERVISE_EXITED && code < 128;
+    return !ended_itself && config && config->remove_on_exit && cleanup() ? EXIT_UNAVAILABLE : code;
+}
+
+static int supervise_sidecar(void)
+{
+    struct config *config;
+    struct why why;
+    if (config_from_env(&config, &why))
+        config = NULL;
+    int code = supervise_with(config);
+    config_free(config);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 1)
         return run();
+    if (argc == 2 && !strcmp(argv[1], "--supervise"))
+        return supervise_sidecar();
+    if (argc == 2 && !strcmp(argv[1], "--health"))
+        return health();
     if (argc == 2 && !strcmp(argv[1], "--check"))
         return check();
     if (argc == 2 && !strcmp(argv[1], "--cleanup"))
@@ -191,7 +271,10 @@ int main(int argc, char **argv)
         return puts("opensandbox-egress " EGRESS_VERSION) < 0;
     if (argc == 2 && !strcmp(argv[1], "--help"))
         return fputs(usage, stdout) < 0;
-    fprintf(stderr, "opensandbox-egress: unknown argument \"%s\": expected --check, --cleanup, --help or --version\n",
-            argv[argc > 2 ? 2 : 1]);
+    fprintf(
+        stderr,
+        "opensandbox-egress: unknown argument \"%s\": expected --supervise, --health, --check, --cleanup, --help or "
+        "--version\n",
+        argv[argc > 2 ? 2 : 1]);
     return EXIT_USAGE;
 }

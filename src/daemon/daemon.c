@@ -118,8 +118,10 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
         code = daemon_start_enforcement(daemon, why);
     if (code == EXIT_OK)
         code = start_api(daemon, why);
-    if (code == EXIT_OK)
+    if (code == EXIT_OK) {
         log_start(daemon);
+        notify_ready(&daemon->notify, daemon->loop);
+    }
     return code;
 }
 
@@ -139,6 +141,7 @@ static bool release(struct daemon *daemon)
     mailbox_free(daemon->mailbox);
     cleanup_close(&daemon->signals.fd);
     cleanup_close(&daemon->devices.fd);
+    notify_close(&daemon->notify);
     loop_free(daemon->loop);
     enforcer_done(&daemon->enforcer);
     return true;
@@ -155,6 +158,7 @@ void daemon_run(const struct config *config, struct daemon_end *ret)
     daemon->config = config;
     daemon->signals.fd = daemon->devices.fd = -1;
     daemon->listeners = (struct listeners){.udp = {-1, -1}, .tcp = {-1, -1}, .http = -1};
+    notify_open(&daemon->notify);
     struct daemon_end *end = &daemon->end;
     end->code = start(daemon, &end->why);
     int error = end->code == EXIT_OK ? loop_run(daemon->loop) : 0;

@@ -12,6 +12,7 @@
 #include "enforcer.h"
 #include "listen.h"
 #include "nft/peers.h"
+#include "notify.h"
 #include "telemetry/exporter.h"
 #include "telemetry/otel_env.h"
 #include "telemetry/prometheus.h"
@@ -22,6 +23,7 @@
 #define STOP_TIMEOUT_MS 5000
 /* For what goes over the network: a stop that waits for a dead collector alone is over within 5 s. */
 #define FLUSH_TIMEOUT_MS 4500
+#define STOP_SECONDS_MAX 20 /* three times that, and a little */
 
 struct daemon {
     const struct config *config;
@@ -50,6 +52,7 @@ struct daemon {
     struct api *api;
     struct policy_change *change; /* the API's newest */
     struct loop_source signals, devices;
+    struct notify notify;
     /* Read by /healthz: what is not as it should be, if anything. */
     _Atomic(const char *) trouble;
     bool table_lost, file_lost;

@@ -92,6 +92,7 @@ static void signal_ready(struct loop_source *source, uint32_t events)
     } else if (!daemon->drain.heap_at && !daemon->stopping) {
         log_printf(daemon->log, LOG_INFO, "stopping: %s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
         loop_timer_set(daemon->loop, &daemon->drain, loop_now(daemon->loop) + daemon->config->drain_s * NS_PER_S);
+        notify_stopping(&daemon->notify, daemon->config->drain_s + STOP_SECONDS_MAX);
     }
 }
 

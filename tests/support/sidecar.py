@@ -26,14 +26,14 @@ _numbers = itertools.count()
 
 
 def environment(settings):
-    """Turns short names into the sidecar's variables: MODE="dns" is OPENSANDBOX_EGRESS_MODE; OTEL_… and HOST_IP stay as
-    they are. A policy may be given as a Python value. None leaves a variable out."""
+    """Turns short names into the sidecar's variables: MODE="dns" is OPENSANDBOX_EGRESS_MODE; OTEL_…, HOST_IP and those
+    of a service manager stay as they are. A policy may be given as a Python value. None leaves a variable out."""
     result = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
               "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1",
               "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
     for name, value in settings.items():
         if value is not None:
-            whole = name.startswith(("OPENSANDBOX_", "OTEL_")) or name == "HOST_IP"
+            whole = name.startswith(("OPENSANDBOX_", "OTEL_", "WATCHDOG_")) or name in ("HOST_IP", "NOTIFY_SOCKET")
             name = name if whole else f"OPENSANDBOX_EGRESS_{name}"
             result[name] = value if isinstance(value, str) else json.dumps(value)
     return result
@@ -90,10 +90,11 @@ class Client:
 
 
 class Sidecar(Client):
-    def __init__(self, namespace, folder, read_stdout=True, through=(), **settings):
+    def __init__(self, namespace, folder, read_stdout=True, through=(), arguments=(), **settings):
         """`through` is a program with arguments that starts the sidecar in its turn."""
         self._folder = pathlib.Path(folder)
         self._through = through
+        self._arguments = arguments
         self.settings = {"MODE": "dns+nft", "DNS_UPSTREAM": UPSTREAM_V4, "RULES_DIR": str(self._folder / "rules"),
                          **settings}
         address = self.settings.get("HTTP_ADDR", f":{PORT}")
@@ -106,7 +107,8 @@ class Sidecar(Client):
     def _start(self):
         self._trace = self._folder / f"trace.{next(_numbers)}"
         self._end_awaited = False
-        self.process = self.namespace.popen(*self._through, *self._watcher(), BINARY, env=environment(self.settings),
+        self.process = self.namespace.popen(*self._through, *self._watcher(), BINARY, *self._arguments,
+                                            env=environment(self.settings),
                                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._readers = [threading.Thread(target=self._read_stderr, args=(self.process.stderr,), daemon=True)]
         if self.read_stdout:
@@ -197,7 +199,8 @@ class Sidecar(Client):
         assert not self.bad_lines, "log lines that are no JSON"
         if UNDER == "strace":
             trace = self._trace.read_text()
-            assert trace.count("execve") == 1, f"only its own start is expected:\n{trace}"
+            expected = 2 if "--supervise" in self._arguments else 1
+            assert trace.count("execve") == expected, f"only its own start is expected:\n{trace}"
         return code
 
     def restart(self):

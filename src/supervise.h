@@ -1,0 +1,35 @@
+/* A parent that starts the sidecar again when it crashes: for containers, where nobody else does it fast enough and
+ * where it is PID 1. The kernel's rules stay in place in between, so the sandbox is closed, not open. It hands SIGTERM,
+ * SIGINT and SIGHUP on, reaps orphans, and takes the sidecar along when it is killed itself. */
+#ifndef SUPERVISE_H
+#define SUPERVISE_H
+
+#include "backoff.h"
+#include "base/why.h"
+#include "telemetry/log_json.h"
+
+struct supervise_settings {
+    struct backoff_limits backoff;
+    const int *final; /* exit codes that no other start would change */
+    size_t n_final;
+    enum log_level log_level;
+    const struct attribute *attributes; /* of every line */
+    size_t n_attributes;
+    int log_fd; /* for the JSON lines; one that does not fit at once is lost, never waited for */
+    /* Becomes the sidecar, in the new process; what it returns is its exit code. */
+    int (*become)(void *ctx);
+    void *ctx;
+};
+
+enum supervise_end {
+    SUPERVISE_STOPPED, /* asked to stop while the sidecar was not running */
+    SUPERVISE_EXITED,  /* the sidecar ended, by a signal to us or for good: `code` is its own, 128 + n after signal n */
+    SUPERVISE_GAVE_UP, /* it ended too often; `why` */
+    SUPERVISE_IMPOSSIBLE /* no start was possible; `why` */
+};
+
+/* Blocks until it is over. To be called by a process of one thread; leaves SIGTERM, SIGINT, SIGHUP and SIGCHLD blocked.
+ */
+enum supervise_end supervise(const struct supervise_settings *settings, int *ret_code, struct why *why);
+
+#endif
