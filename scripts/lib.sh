@@ -40,3 +40,9 @@ build() {
     [[ -f $dir/build.ninja ]] || meson setup -Dwerror=true "$@" "$dir" "$root" || return
     ninja -C "$dir"
 }
+
+# The program as it is run and installed: optimised as a whole, without tests.
+release_dir=build-release
+build_release() {
+    build $release_dir -Db_lto=true -Dtests=false
+}
