@@ -79,8 +79,8 @@ void log_pop(struct log *log);
 /* Takes the next field of `record`; false when there is none. */
 bool log_field_next(struct log_record *record, struct log_field *ret);
 /* The consumer is going to sleep: the next record that ends rings `event_fd` (an eventfd) once; -1: it is awake again.
- * The producer pays for no memory fence, so a record that ends at this very moment may not ring: the sleeper looks at
- * the queue once more now and then. */
+ * The producer pays for no memory fence, so a record that ends at this very moment may not ring: the sleeper makes one
+ * in all threads (membarrier(2)) and looks at the queue, or looks once more now and then. */
 void log_set_bell(struct log *log, int event_fd);
 
 #endif

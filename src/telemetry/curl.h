@@ -1,7 +1,7 @@
-/* libcurl, loaded when the first endpoint is configured: with what it needs itself (TLS, Kerberos, LDAP, SSH, ...) it is
- * some thirty libraries, which a sidecar that sends nothing would carry and bind at every start. The types and constants
- * are those of the header it was built with; the functions are found by name. Packages must declare the dependency
- * (Debian: libcurl4), since ldd(1) does not show it. */
+/* libcurl, loaded when the first endpoint is configured: with what it needs itself (TLS, Kerberos, LDAP, SSH, ...) it
+ * is some thirty libraries, which a sidecar that sends nothing would carry and bind at every start. The types and
+ * constants are those of the header it was built with; the functions are found by name. Packages must declare the
+ * dependency (Debian: libcurl4), since ldd(1) does not show it. */
 #ifndef TELEMETRY_CURL_H
 #define TELEMETRY_CURL_H
 

@@ -4,19 +4,22 @@
 #include "telemetry/log_output.h"
 
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #define BLOCK_BYTES (128 * 1024) /* text that is written at once, more or less */
 #define OWN_QUEUE_BYTES (64 * 1024)
 #define NAP_MIN_MS 8 /* a wake-up for each batch would cost the loop more than its records do */
 #define NAP_MAX_MS 64
-#define SLEEP_MS 1000 /* a record that rang at the wrong moment waits no longer than this */
+#define SLEEP_MS 10000      /* log files that are old enough to go wait no longer than this */
+#define SHORT_SLEEP_MS 1000 /* records that may not have rung, and lost ones that are still to be told, neither */
 #define DROP_REPORT_INTERVAL_S 1
 
 static const struct log_limits file_limits = {.file_bytes = 100ull << 20, .keep = 10, .keep_days = 30};
@@ -31,8 +34,10 @@ struct exporter {
     uint64_t dropped_reported; /* of all that were dropped so far */
     struct metrics *metrics;
     time_t next_drop_report;
-    int event_fd; /* rung by the first record after a sleep, by stop and by reopen */
-    int ended_fd; /* rung by the thread, last of all */
+    bool untold;   /* records were lost since the latest report */
+    bool barriers; /* the kernel has membarrier(2) for us */
+    int event_fd;  /* rung by the first record after a sleep, by stop and by reopen */
+    int ended_fd;  /* rung by the thread, last of all */
     atomic_bool stop, reopen;
     struct network *network;
     pthread_t thread;
@@ -91,13 +96,15 @@ static void report_dropped(struct exporter *e, bool stopping)
     uint64_t dropped = e->unformatted;
     for (size_t i = 0; i < e->n_logs; i++)
         dropped += log_dropped(e->logs[i]);
-    if (dropped == e->dropped_reported || (!stopping && monotonic_s() < e->next_drop_report))
+    e->untold = dropped != e->dropped_reported;
+    if (!e->untold || (!stopping && monotonic_s() < e->next_drop_report))
         return;
     if (!log_begin(own_log(e), LOG_WARN, LOG_PLAIN, "log records dropped"))
         return;
     log_int(own_log(e), "dropped", (int64_t)(dropped - e->dropped_reported));
     log_end(own_log(e));
     e->dropped_reported = dropped;
+    e->untold = false;
     e->next_drop_report = monotonic_s() + DROP_REPORT_INTERVAL_S;
 }
 
@@ -123,13 +130,21 @@ static void set_bells(struct exporter *e, int fd)
     network_set_bell(e->network, fd);
 }
 
+/* A memory fence in every thread of the process: a producer either sees the bell, or its record is seen here. The
+ * producers pay for none, see log_set_bell(). */
+static bool fence_all_threads(const struct exporter *e)
+{
+    return e->barriers && !syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+
 static void sleep_until_rung(struct exporter *e)
 {
     struct log_record record;
     set_bells(e, e->event_fd);
+    bool sure = fence_all_threads(e) && !e->untold;
     network_step(e->network);
     if (!oldest_record(e, &record))
-        network_wait(e->network, SLEEP_MS);
+        network_wait(e->network, sure ? SLEEP_MS : SHORT_SLEEP_MS);
     set_bells(e, -1);
 }
 
@@ -226,6 +241,7 @@ int exporter_start(const struct exporter_settings *settings, struct exporter **r
     int error = exporter_init(e, settings, why);
     if (error)
         return error;
+    e->barriers = !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
     error = pthread_create(&e->thread, NULL, run, e);
     if (error)
         return why_set(why, -error, "log: cannot start the export thread: %s", strerror(error));

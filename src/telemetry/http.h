@@ -63,8 +63,8 @@ struct http_settings {
 };
 
 int http_new(const struct http_settings *settings, struct http **ret);
-/* Loads libcurl: once, before the first post. Blocks for milliseconds. 0, or a negative errno and why. Any thread, while
- * no other uses `http`. */
+/* Loads libcurl: once, before the first post. Blocks for milliseconds. 0, or a negative errno and why. Any thread,
+ * while no other uses `http`. */
 int http_load(struct http *http, struct why *why);
 /* Cancels what is under way. See hosts_free(). NULL is fine. */
 void http_free(struct http *http);

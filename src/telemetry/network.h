@@ -36,8 +36,8 @@ struct network_settings {
 struct network;
 
 /* `wake_fd`: an eventfd that ends network_wait(). `log`: the export thread's own. With an endpoint it loads libcurl,
- * which takes milliseconds. 0, or a negative errno and why; -ELIBACC: libcurl is not to be had. Called by whoever starts
- * the export thread. */
+ * which takes milliseconds. 0, or a negative errno and why; -ELIBACC: libcurl is not to be had. Called by whoever
+ * starts the export thread. */
 int network_new(const struct network_settings *settings, int wake_fd, struct log *log, struct network **ret,
                 struct why *why);
 /* Nothing is under way in the loop any more. NULL is fine. */

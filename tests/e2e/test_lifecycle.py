@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import pathlib
+import re
 import signal
 import threading
 import time
@@ -271,3 +273,22 @@ def test_cleanup(world, start):
         assert world.sandbox.table() is None
     assert connects(world.sandbox, "203.0.113.66")
     assert dnsclient.addresses(dnsclient.ask(world.sandbox, "www.other.test")) == ["203.0.113.66"]
+
+
+def test_idle_sidecar_wakes_twice_a_second_at_most(world, start, tmp_path):
+    """All threads together. The log is a file, so that no reader is waited for; the folder above the rules is quiet."""
+    folder = tmp_path / "quiet"
+    (folder / "rules").mkdir(parents=True)
+    sidecar = start(RULES=RULES, RULES_DIR=str(folder / "rules"), OPENSANDBOX_LOG_OUTPUT=str(tmp_path / "log"))
+    _works(world)
+
+    def switches():
+        return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text(), re.M)[1])
+                   for task in pathlib.Path("/proc", str(sidecar.process.pid), "task").iterdir())
+
+    def rate():
+        before, since = switches(), time.monotonic()
+        time.sleep(3)  # the time that is measured
+        return (switches() - before) / (time.monotonic() - since)
+
+    wait_until(lambda: rate() <= 2, timeout=15.0, what="an idle sidecar")

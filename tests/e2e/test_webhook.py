@@ -446,7 +446,7 @@ def test_flood_of_denials_with_a_slow_receiver(world, start, receiver):
 
 
 def test_nothing_to_do_costs_nothing(world, start, receiver):
-    """At most a wake-up a second, also with a connection that is kept."""
+    """Hardly a wake-up, also with a connection that is kept."""
     hook = receiver()
     sidecar = start(DENY_WEBHOOK=URL)
     deny(world, "www.other.test")
@@ -462,9 +462,9 @@ def test_nothing_to_do_costs_nothing(world, start, receiver):
         time.sleep(1)
         return switches() - before <= 1
     wait_until(quiet, what="the export thread to sleep")
-    before, since = switches(), time.monotonic()
+    before = switches()
     time.sleep(3)
-    assert switches() - before <= time.monotonic() - since + 1
+    assert switches() - before <= 1
 
 
 # --- the end ---
