@@ -6,6 +6,7 @@
 #include "nft/verify.h"
 
 #include <errno.h>
+#include <time.h>
 
 /* Listing takes 1 µs for an element, and the loop waits. With more, putting all of them in place anew is no slower, and
  * sure. */
@@ -58,26 +59,38 @@ static int compare(struct nft *nft, uint32_t generation, struct why *why)
     return 0;
 }
 
+/* What this thread has worked so far: on a busy machine a look takes long and costs little. */
+static uint64_t worked_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static void rest(struct nft *nft, uint64_t start_ns)
+{
+    nft->look_after_ns = clock_monotonic_ns() + LOOK_SHARE * (worked_ns() - start_ns);
+}
+
 /* Somebody wrote rules: ours? */
 static int look(struct nft *nft, uint32_t generation, struct why *why)
 {
-    uint64_t start_ns = clock_monotonic_ns();
     int error = 0;
-    if (start_ns < nft->look_after_ns)
+    if (clock_monotonic_ns() < nft->look_after_ns)
         return 0;
+    uint64_t start_ns = worked_ns();
     nft->harm.text[0] = '\0';
     if (nft->snapshot.len && verify_size(nft->settings, &nft->policy, nft->changes) <= COMPARED_MAX)
         error = compare(nft, generation, why);
     else
         nft->damaged = true;
-    uint64_t end_ns = clock_monotonic_ns();
-    nft->look_after_ns = end_ns + LOOK_SHARE * (end_ns - start_ns);
+    rest(nft, start_ns);
     return error;
 }
 
 static int put_in_place(struct nft *nft, uint32_t generation, bool *ret_repaired, struct why *why)
 {
-    uint64_t start_ns = clock_monotonic_ns();
+    uint64_t start_ns = worked_ns();
     conn_accept_generation(nft->conn, generation); /* whatever it was is gone with the old table */
     int error = nft_install(nft, &nft->policy, why);
     if (error)
@@ -88,8 +101,7 @@ static int put_in_place(struct nft *nft, uint32_t generation, bool *ret_repaired
         why_set(why, 0, "%s", nft->harm.text);
         metric_add(nft->settings->metrics, METRIC_NFT_REPAIRS, 1);
     }
-    uint64_t end_ns = clock_monotonic_ns();
-    nft->look_after_ns = end_ns + LOOK_SHARE * (end_ns - start_ns);
+    rest(nft, start_ns);
     return 0;
 }
 

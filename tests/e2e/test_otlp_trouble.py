@@ -197,7 +197,7 @@ def test_down_and_back_metrics_whole_and_lost_records_counted(start, world):
             return (last.value("egress.policy.denied_total") == 95 and accounted(last) == len(sidecar.records)
                     and exported(last) == len(collector.records()) and last)
         last = wait_until(adds_up, 20, "counts that add up")
-        assert last.value("otel.sdk.exporter.log.exported", error_type="connection") >= 10
+        assert last.value("otel.sdk.exporter.log.exported", error_type="connection") >= 1
         assert last.value("otel.sdk.processor.log.processed", error_type="queue_full") >= 20
     finally:
         collector.close()

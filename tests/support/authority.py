@@ -67,7 +67,7 @@ class Authority:
                         f"zone:\n    name: .\n    zonefile: {zone}\n")
         self._process = namespace.popen("nsd", "-d", "-c", str(conf), stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL)
-        wait_until(lambda: self._answers(namespace, addresses), what="nsd")
+        wait_until(lambda: self._answers(namespace, addresses), timeout=30, what="nsd")
 
     @staticmethod
     def _answers(namespace, addresses):
