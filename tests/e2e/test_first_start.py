@@ -62,7 +62,25 @@ def test_idle_connection_of_an_ipv6_socket_ends(world, start, tracking, address)
         ends_within(idle, 2 * PATIENCE)
 
 
-def test_connections_from_outside_go_on(world, start, tracking):
+def test_connection_from_outside_goes_on_when_its_client_speaks(world, start, tracking):
+    with world.sandbox.inside():
+        server = socket.create_server((SANDBOX_V4, PORT))
+    with server, world.internet.inside(), \
+            socket.create_connection((SANDBOX_V4, PORT), 2, source_address=(GATEWAY_V4, 0)) as client:
+        inside, _ = server.accept()
+        with inside:
+            inside.settimeout(2)
+            start(RULES={"egress": [{"action": "deny", "target": f"{GATEWAY_V4}/24"}]})
+            for _ in range(3):
+                client.sendall(b"?")
+                assert inside.recv(10) == b"?"
+                inside.sendall(b"!")
+                assert client.recv(10) == b"!"
+
+
+@pytest.mark.parametrize("tracking", [True], ids=["tracked"], indirect=True)
+def test_download_from_outside_goes_on(world, start, tracking):
+    """Where conntrack did not look, whoever speaks first after the start counts as the one who opened it."""
     server = Fountain(world.sandbox, SANDBOX_V4, socket.SOCK_STREAM)
     with contextlib.closing(server), world.internet.inside(), \
             socket.create_connection((SANDBOX_V4, PORT), 2, source_address=(GATEWAY_V4, 0)) as client:

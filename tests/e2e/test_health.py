@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.support import dnsclient
+from tests.support.metrics import Scrape
 from tests.support.tcpclient import connects, refusal_seconds
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -80,11 +81,13 @@ def test_healthz_says_no_as_long_as_it_cannot_be_mended(world, start, mode):
         reply = sidecar.request("GET", "/healthz")
         assert reply.status == 503 and "not in place" in reply.text
         assert sidecar.request("HEAD", "/healthz").status == 503
+        assert Scrape(sidecar).value("egress_enforcement_active") == 0
         cannot = sidecar.wait_record(lambda record: record["level"] == "error")
         assert "cannot be put in place" in cannot["msg"]
         owner.stdin.close()
         owner.wait(10)
     sidecar.wait_healthy()
+    assert Scrape(sidecar).value("egress_enforcement_active") == 1
     sidecar.wait_record(lambda record: record["level"] == "error" and "the table deleted" in record["msg"])
     assert len(_errors(sidecar)) == 2  # once each, however long it took
     assert "chain dns" in world.sandbox.table()
