@@ -88,15 +88,28 @@ def test_address_of_a_name_that_is_kept_stays(world, start, download, resolver):
     ends_within(flow, WITHIN)
 
 
-def test_always_files_end_flows_as_well(world, start, download, tmp_path):
-    (tmp_path / "rules").mkdir()
-    sidecar = start(RULES=RULES)
-    dnsclient.ask(world.sandbox, "www.allowed.test")
-    flow = download(WWW, socket.SOCK_STREAM)
-    (tmp_path / "rules" / "deny.always").write_text("www.allowed.test\n")
-    sidecar.signal(1)
-    sidecar.wait_event("updated", source="always")
+@pytest.mark.parametrize("kind", KINDS, ids=KIND_NAMES)
+@pytest.mark.parametrize("before, after", [
+    ({}, {"deny.always": "www.allowed.test"}), ({}, {"deny.always": "*.allowed.test"}),
+    ({}, {"deny.always": "203.0.113.8/30"}), ({"allow.always": "www.allowed.test"}, {"allow.always": ""}),
+    ({"allow.always": WWW}, {"allow.always": API}), ({"allow.always": "203.0.113.8/30"}, {"allow.always": None}),
+], ids=["name", "names", "range", "name no longer", "address no longer", "file gone"])
+def test_always_files_end_flows_as_well(world, start, download, tmp_path, kind, before, after):
+    def write(files):
+        for name, text in files.items():
+            (rules / name).unlink() if text is None else (rules / name).write_text(f"{text}\n")
+
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    write(before)
+    sidecar = start(RULES={} if before else RULES)
+    dnsclient.ask(world.sandbox, "www.allowed.test")  # denied where only its address is allowed
+    flow = download(WWW, kind)
+    goes_on(flow)
+    write(after)
+    sidecar.wait_event("updated", timeout=1.0, source="always")
     ends_within(flow, WITHIN)
+    refusal_seconds(world.sandbox, WWW)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=KIND_NAMES)
