@@ -216,6 +216,7 @@ void log_end(struct log *log)
     size_t size = (size_t)(log->at - log->start);
     ((struct header *)log->start)->size = (uint32_t)size;
     atomic_store_explicit(&log->head, own_head(log) + size, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst); /* the compiler, too, keeps the order that the sleeper's barrier needs */
     if (atomic_load_explicit(&log->bell_fd, memory_order_relaxed) >= 0)
         ring_bell(log);
 }

@@ -74,6 +74,7 @@ void webhook_denied(struct webhook *webhook, const uint8_t *name, size_t len)
     denial->len = (uint8_t)len;
     memcpy(denial->name, name, len);
     atomic_store_explicit(&webhook->head, head + 1, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst); /* as in log_end() */
     if (atomic_load_explicit(&webhook->bell_fd, memory_order_relaxed) < 0)
         return;
     int fd = atomic_exchange_explicit(&webhook->bell_fd, -1, memory_order_relaxed);
