@@ -57,6 +57,11 @@ def test_extra_attributes_take_no_fields_place(world, start):
     assert sum("METRICS_EXTRA_ATTRS" in record["msg"] for record in sidecar.records) == len(keys)
 
 
+def test_every_field_is_documented():
+    page = (ROOT / "docs/telemetry.md").read_text()
+    assert not [key for key in _fields_of_lines() if f"`{key}`" not in page]
+
+
 def test_loaded(start):
     sidecar = start(RULES=RULES)
     record = sidecar.wait_event("loaded")
