@@ -46,6 +46,17 @@ def test_every_name_and_label_is_there(world, start, mode):
                 assert wanted <= labels[name], (name, wanted)
 
 
+def test_panels_ask_in_promql(tmp_path):
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    targets = [target["expr"] for panel in panels for target in panel["targets"]]
+    filled = [expr.replace("$__rate_interval", "1m").replace("$sandbox", ".*") for expr in targets]
+    rules = [{"record": f"panel:{i}", "expr": expr} for i, expr in enumerate(filled)]
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
+    done = subprocess.run(["promtool", "check", "rules", str(tmp_path / "rules.yml")], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 0 and f"{len(targets)} rules found" in done.stdout, done.stdout + done.stderr
+
+
 def test_alert_rules_are_rules(tmp_path):
     rules = tmp_path / "rules.yml"
     rules.write_text(alerts())

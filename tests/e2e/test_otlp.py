@@ -10,7 +10,7 @@ import subprocess
 import dns.exception
 import pytest
 
-from tests.support import dnsclient, otlp
+from tests.support import dnsclient, otlp, tcpclient
 from tests.support.collector import HttpCollector
 from tests.support.sidecar import BINARY, ROOT, environment
 from tests.support.waiting import wait_until
@@ -57,12 +57,15 @@ def as_line(record):
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
 def test_the_records_of_stdout_field_for_field(start, world, collector, protocol):
-    attrs = 'team=a "b" ü,long=' + "x" * 10240
+    attrs = 'team=a "b" ü,broken\udcff=\udcfe\x01,long=' + "x" * 10240
     sidecar = start(**exporting(OTEL_EXPORTER_OTLP_PROTOCOL=protocol, SANDBOX_ID='sb "1"\\', LOG_LEVEL="debug",
                                 METRICS_EXTRA_ATTRS=attrs))
     ask_some(world)
     dnsclient.ask(world.sandbox, "alias.allowed.test", "AAAA")
     dnsclient.ask(world.sandbox, "gone.allowed.test")
+    dnsclient.ask(world.sandbox, '\\255\\000a"\\\\b\\.c.other.test')
+    assert not tcpclient.connects(world.sandbox, "198.51.100.9")
+    sidecar.wait_event("denied", peer="198.51.100.9")
     assert sidecar.request("PATCH", "/policy", [{"action": "deny", "target": "10.1.2.0/24"},
                                                 {"action": "allow", "target": "new.test"}]).status == 200
     assert sidecar.request("POST", "/policy", '{"defaultAction":"perhaps"}').status == 400
@@ -83,6 +86,7 @@ def test_the_records_of_stdout_field_for_field(start, world, collector, protocol
         assert record.time_unix_nano <= record.observed_time_unix_nano
         assert record.event_name == text(record).get("opensandbox.event", "")
         assert text(record)["long"] == "x" * 10240 and text(record)["team"] == 'a "b" ü'
+        assert text(record)["broken\ufffd"] == "\ufffd\x01"
     for export in collector.exports:
         if protocol == "http/protobuf":
             assert export.message.SerializeToString(deterministic=True), "decodes without unknown fields"
@@ -239,11 +243,11 @@ def test_every_instrument(start, world, collector):
 
 def test_the_resource(start, collector):
     sidecar = start(**exporting(SANDBOX_ID="sb-1", OTEL_SERVICE_NAME="mine",
-                                OTEL_RESOURCE_ATTRIBUTES="deployment.environment=pr%C3%B6d,sandbox_id=other"))
+                                OTEL_RESOURCE_ATTRIBUTES='deployment.environment=pr%C3%B6d,empty=,q="%22,sandbox_id=other'))
     resource = collector.wait_metrics().resource()
     assert collector.wait_exports(1, "logs")[0].resource() == resource
     assert resource["service.name"] == "mine" and resource["sandbox_id"] == "sb-1"
-    assert resource["deployment.environment"] == "pröd"
+    assert resource["deployment.environment"] == "pröd" and resource["empty"] == "" and resource["q"] == '""'
     assert resource["telemetry.sdk.name"] == "opensandbox-egress" and resource["telemetry.sdk.language"] == "c"
     assert resource["process.pid"] == sidecar.process.pid
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", resource["service.instance.id"])
@@ -255,22 +259,7 @@ def test_cumulative_streams_begin_once_and_never_go_back(start, world, collector
         ask_some(world)
         n = len(collector.of("metrics"))
         collector.wait_exports(n + 2, "metrics")
-    streams = collections.defaultdict(list)
-    for export in collector.of("metrics"):
-        for name, metric in export.metrics().items():
-            if metric.WhichOneof("choice") == "gauge":
-                continue
-            for attributes, point in export.points(name).items():
-                streams[name, attributes].append(point)
-    assert len(streams) > 20
-    for (name, _), points in streams.items():
-        assert len({point.start_time_unix_nano for point in points}) == 1, name
-        times = [point.time_unix_nano for point in points]
-        assert times == sorted(set(times)), name
-        if name != "otel.sdk.processor.log.queue.size" and "inflight" not in name:
-            values = [point.count if "HistogramDataPoint" in type(point).__name__ else
-                      point.as_double if point.WhichOneof("choice") == "as_double" else point.as_int for point in points]
-            assert values == sorted(values), name
+    assert otlp.expect_cumulative(collector.of("metrics")) > 20
 
 
 def test_deltas_add_up(start, world, collector):

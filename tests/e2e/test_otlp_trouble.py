@@ -197,6 +197,17 @@ def test_down_and_back_metrics_whole_and_lost_records_counted(start, world):
         last = wait_until(adds_up, 20, "counts that add up")
         assert last.value("otel.sdk.exporter.log.exported", error_type="connection") >= 1
         assert last.value("otel.sdk.processor.log.processed", error_type="queue_full") >= 20
+        # Once more, and now streams that a collector has seen before go on.
+        collector.behave = lambda export, handler: handler.connection.shutdown(2) or True
+        collector.server.shutdown()
+        collector.server.server_close()
+        deny(world, 3)
+        again = HttpCollector(world.internet, (COLLECTOR, 4318))
+        try:
+            again.wait_metrics(lambda e: e.value("egress.policy.denied_total") == 98)
+        finally:
+            again.close()
+        assert otlp.expect_cumulative(collector.of("metrics") + again.of("metrics")) > 20
     finally:
         collector.close()
 

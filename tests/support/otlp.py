@@ -149,3 +149,31 @@ def _json_converter(field):
     if field.type == _T.TYPE_BYTES:
         return bytes.fromhex
     return lambda content: content
+
+
+# --- what holds for any row of exports ---
+
+def expect_cumulative(exports):
+    """Each stream has one start, its times go on, and what only grows never shrinks. Returns how many streams."""
+    streams = {}
+    for export in exports:
+        for name, metric in export.metrics().items():
+            kind = metric.WhichOneof("choice")
+            if kind == "gauge":
+                continue
+            grows = kind != "sum" or metric.sum.is_monotonic
+            for key, point in export.points(name).items():
+                streams.setdefault((name, key), []).append((point, grows))
+    for (name, _), points in streams.items():
+        assert len({point.start_time_unix_nano for point, _ in points}) == 1, name
+        times = [point.time_unix_nano for point, _ in points]
+        assert times == sorted(set(times)), name
+        values = [_size(point) for point, grows in points if grows]
+        assert values == sorted(values), name
+    return len(streams)
+
+
+def _size(point):
+    if not hasattr(point, "as_int"):
+        return point.count
+    return point.as_double if point.WhichOneof("choice") == "as_double" else point.as_int
