@@ -141,10 +141,31 @@ static struct nlmsghdr *question(void *room, uint16_t type, uint16_t flags, uint
     return nlh;
 }
 
+static int take_count(void *ctx, const struct nlmsghdr *answer)
+{
+    const struct nlattr *attr;
+    mnl_attr_for_each(attr, answer, sizeof(struct nfgenmsg))
+    {
+        if (mnl_attr_get_type(attr) == CTA_STATS_GLOBAL_ENTRIES && mnl_attr_get_payload_len(attr) == 4)
+            *(uint32_t *)ctx = ntohl(mnl_attr_get_u32(attr));
+    }
+    return 0;
+}
+
+bool flows_none(struct conn *conn)
+{
+    _Alignas(struct nlmsghdr) char room[64];
+    uint32_t entries = UINT32_MAX;
+    struct nlmsghdr *nlh = question(room, IPCTNL_MSG_CT_GET_STATS, NLM_F_ACK, AF_UNSPEC);
+    return !conn_ask(conn, room, nlh->nlmsg_len, take_count, &entries, NULL) && !entries;
+}
+
 static int list(struct conn *conn, struct finder *finder, struct why *why)
 {
     _Alignas(struct nlmsghdr) char room[64];
     _cleanup_own_ struct ifaddrs *own = NULL;
+    if (flows_none(conn))
+        return 0;
     if (getifaddrs(&own))
         return why_set(why, -errno, "cannot list own addresses: %s", strerror(errno));
     finder->own = own;

@@ -2,6 +2,7 @@
 
 #include "base/loop.h"
 #include "nft/ended.h"
+#include "nft/flows.h"
 #include "nft/inspect.h"
 #include "nft/learn.h"
 #include "nft/nft_policy.h"
@@ -95,6 +96,8 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
     struct nft_policy copy;
     if (nft_policy_copy(policy, &copy))
         return why_set(why, -ENOMEM, "out of memory");
+    /* Then no DNS flow is older than the redirect but one of this very moment, for which the later looks are. */
+    bool skips_look = nft->is_first && nft->dns_looks == DNS_LOOKS && flows_none(nft->conn);
     int error = install_tables(&nft->install, nft->conn, nft->settings, policy, nft->changes, why);
     metric_add(nft->settings->metrics, error ? METRIC_NFT_ERRORS : METRIC_NFT_UPDATES, 1);
     if (error) {
@@ -103,6 +106,7 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
     }
     nft_policy_done(&nft->policy);
     nft->policy = copy;
+    nft->dns_looks -= skips_look;
     nft->damaged = false;
     tell_rules(nft);
     tell_addresses(nft);

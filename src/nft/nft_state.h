@@ -49,7 +49,8 @@ void nft_remember_table(struct nft *nft);
 void nft_set_policy(struct nft *nft, struct nft_policy *next);
 /* Gives up what is under way. */
 void nft_walks_free(struct nft *nft);
-/* Deletes the entries of DNS flows that the redirect has not seen, at the next DNS_LOOKS calls. 0 or -errno. */
+/* Deletes the entries of DNS flows that the redirect has not seen, at the next DNS_LOOKS calls; one less
+ * when there was no flow at all before the first redirect. 0 or -errno. */
 int nft_forget_dns(struct nft *nft, struct why *why);
 
 #endif
