@@ -27,7 +27,7 @@ struct supervisor {
     struct log *log;
     struct log_json json;
     int log_fd; /* -1: settings->log_fd itself */
-    sigset_t before, awaited;
+    sigset_t awaited;
     pid_t child; /* 0: none runs */
     int status;  /* of the latest, once `child` is 0 */
     uint64_t started_ns;
@@ -128,12 +128,16 @@ static void say_gave_up(struct supervisor *supervisor)
 
 /* --- what it does --- */
 
-/* A sidecar without its parent would hold the ports that the next one needs. */
-static void start_child(const struct supervise_settings *settings, const sigset_t *signals, pid_t parent)
+/* A sidecar without its parent would hold the ports that the next one needs. What is handed on stays blocked, so that a
+ * stop in its first moments waits until the sidecar looks for it, and is a stop, not a death. */
+static void start_child(const struct supervise_settings *settings, pid_t parent)
 {
+    sigset_t child;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
         _exit(EXIT_FAILURE);
-    sigprocmask(SIG_SETMASK, signals, NULL);
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_UNBLOCK, &child, NULL);
     _exit(settings->become(settings->ctx));
 }
 
@@ -143,7 +147,7 @@ static int start(struct supervisor *supervisor, struct why *why)
     if (child < 0)
         return why_set(why, -errno, "fork: %s", strerrordesc_np(errno));
     if (!child)
-        start_child(supervisor->settings, &supervisor->before, parent);
+        start_child(supervisor->settings, parent);
     supervisor->child = child;
     supervisor->started_ns = clock_monotonic_ns();
     backoff_started(&supervisor->backoff, supervisor->started_ns);
@@ -242,7 +246,7 @@ enum supervise_end supervise(const struct supervise_settings *settings, int *ret
     sigemptyset(&supervisor.awaited);
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
         sigaddset(&supervisor.awaited, signals[i]);
-    sigprocmask(SIG_BLOCK, &supervisor.awaited, &supervisor.before);
+    sigprocmask(SIG_BLOCK, &supervisor.awaited, NULL);
     enum supervise_end end = run(&supervisor, ret_code, why);
     log_json_done(&supervisor.json);
     return end;

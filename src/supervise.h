@@ -16,7 +16,7 @@ struct supervise_settings {
     const struct attribute *attributes; /* of every line */
     size_t n_attributes;
     int log_fd; /* for the JSON lines; one that does not fit at once is lost, never waited for */
-    /* Becomes the sidecar, in the new process; what it returns is its exit code. */
+    /* Becomes the sidecar, in the new process, with SIGTERM, SIGINT and SIGHUP blocked; returns its exit code. */
     int (*become)(void *ctx);
     void *ctx;
 };

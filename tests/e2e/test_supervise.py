@@ -80,6 +80,17 @@ def test_stop_between_two_starts(world, supervised, on_exit):
     assert len([r for r in sidecar.records if r.get("opensandbox.event") == "egress.supervisor.start"]) == 1
 
 
+def test_stop_in_the_first_moments_is_a_stop(world, supervised):
+    """Not the death of a process that does not look for signals yet."""
+    sidecar = supervised(ON_EXIT="remove")
+    os.kill(_supervisor(sidecar, "start")["process.pid"], signal.SIGKILL)
+    _supervisor(sidecar, "start", 2)
+    sidecar.signal(signal.SIGTERM)
+    assert sidecar.wait_end() == 0
+    assert _supervisor(sidecar, "exit", 2)["process.exit.code"] == 0
+    assert world.sandbox.table() is None
+
+
 def test_hangup_is_handed_on(supervised, tmp_path):
     log = tmp_path / "egress.log"
     sidecar = supervised(OPENSANDBOX_LOG_OUTPUT=f"stdout,{log}")

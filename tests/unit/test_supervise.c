@@ -30,10 +30,10 @@ static int become(void *ctx)
         pause();
         return 98;
     case 's':
+        kill(getppid(), SIGTERM); /* as a container runtime would, before it looks for signals */
+        usleep(50000);
         sigemptyset(&set);
         sigaddset(&set, SIGTERM);
-        sigprocmask(SIG_BLOCK, &set, NULL);
-        kill(getppid(), SIGTERM); /* as a container runtime would, now that it runs */
         sigwait(&set, &number);
         return 7;
     }
