@@ -123,7 +123,7 @@ static void search_to_text(const struct resolv_conf *conf, struct search_text *r
     for (size_t i = 0; i < conf->n_search; i++) {
         char text[DOMAIN_TEXT_MAX];
         size_t len = domain_name_text(conf->search[i].name, conf->search[i].len, text);
-        if (len < SEARCH_TEXT_MAX) /* as long as names may be; only escapes could be more */
+        if (len < SEARCH_TEXT_MAX) /* only escapes could be more and of use */
             memcpy(ret->names[ret->n++], text, len + 1);
     }
 }

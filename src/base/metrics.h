@@ -27,19 +27,22 @@ enum metric {
     METRIC_DNS_QUERIES, /* one per result and transport: metric_dns_queries() */
     METRIC_DNS_CACHE_HITS = METRIC_DNS_QUERIES + DNS_RESULTS * DNS_TRANSPORTS, /* of the allowed, one per transport */
     METRIC_POLICY_DENIED = METRIC_DNS_CACHE_HITS + DNS_TRANSPORTS,
-    METRIC_DNS_IN_FLIGHT,        /* gauge */
-    METRIC_UPSTREAMS_HEALTHY,    /* gauge */
-    METRIC_NFT_UPDATES,          /* transactions that the kernel took */
-    METRIC_NFT_ERRORS,           /* transactions that it did not take */
-    METRIC_NFT_REPAIRS,          /* the table put in place anew because somebody had changed it */
-    METRIC_NFT_RULES,            /* gauge: rules and static set elements in force, 0 in dns mode */
-    METRIC_ADDRESSES_V4,         /* gauge: learned addresses */
-    METRIC_ADDRESSES_V6,         /* gauge */
-    METRIC_ADDRESSES_EVICTED,    /* learned addresses that made room for others */
-    METRIC_ENFORCEMENT_ACTIVE,   /* gauge: 0 or 1 */
-    METRIC_POLICY_REVISION,      /* gauge: accepted changes since start, and 1 for the first policy */
-    METRIC_ALWAYS_RELOAD_ERRORS, /* always files that could not be put in force */
-    METRIC_PEERS_ALLOWED,        /* direct connections to addresses that no name led to */
+    METRIC_DNS_IN_FLIGHT,           /* gauge */
+    METRIC_DNS_LIMITED_CONNECTIONS, /* TCP connections closed because there were too many */
+    METRIC_DNS_LIMITED_IN_FLIGHT,   /* queries that made room for others */
+    METRIC_DNS_LIMITED_SHARE,       /* datagrams left unanswered because their source had sent more than its share */
+    METRIC_UPSTREAMS_HEALTHY,       /* gauge */
+    METRIC_NFT_UPDATES,             /* transactions that the kernel took */
+    METRIC_NFT_ERRORS,              /* transactions that it did not take */
+    METRIC_NFT_REPAIRS,             /* the table put in place anew because somebody had changed it */
+    METRIC_NFT_RULES,               /* gauge: rules and static set elements in force, 0 in dns mode */
+    METRIC_ADDRESSES_V4,            /* gauge: learned addresses */
+    METRIC_ADDRESSES_V6,            /* gauge */
+    METRIC_ADDRESSES_EVICTED,       /* learned addresses that made room for others */
+    METRIC_ENFORCEMENT_ACTIVE,      /* gauge: 0 or 1 */
+    METRIC_POLICY_REVISION,         /* gauge: accepted changes since start, and 1 for the first policy */
+    METRIC_ALWAYS_RELOAD_ERRORS,    /* always files that could not be put in force */
+    METRIC_PEERS_ALLOWED,           /* direct connections to addresses that no name led to */
     METRIC_PEERS_DENIED,
     METRIC_PEERS_SUPPRESSED,      /* of both, those that the rate limit kept out of the log */
     METRIC_WEBHOOK_DROPPED_QUEUE, /* denials that found the webhook's queue full */

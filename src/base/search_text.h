@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 #define SEARCH_TEXT_NAMES 32
-#define SEARCH_TEXT_MAX 254 /* of a name, with its NUL */
+#define SEARCH_TEXT_MAX 252 /* of a suffix, with its NUL: behind a longer one no name has room for a label */
 
 struct search_text {
     char names[SEARCH_TEXT_NAMES][SEARCH_TEXT_MAX];

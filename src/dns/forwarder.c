@@ -12,6 +12,7 @@ struct forwarder {
     struct upstreams upstreams;
     struct query_pool *pool;
     struct attempts *attempts;
+    struct metrics *metrics;
     struct loop_timer deadline;
 };
 
@@ -210,6 +211,7 @@ int forwarder_new(struct loop *loop, const struct forwarder_settings *settings,
         return -ENOMEM;
     forwarder->loop = loop;
     forwarder->callbacks = *callbacks;
+    forwarder->metrics = settings->metrics;
     forwarder->deadline = (struct loop_timer){.fire = deadline_fired, .owner = forwarder};
     upstreams_init(&forwarder->upstreams, settings->upstreams, settings->n_upstreams, settings->timeout_ns);
     struct attempts_callbacks attempting = {
@@ -240,8 +242,24 @@ void forwarder_free(struct forwarder *forwarder)
     free(forwarder);
 }
 
+/* Whoever floods us with questions that nobody answers would keep everybody else away for the time that a query may
+ * take. This way the others have at least as long as the flood needs to go once around the pool. */
+static void make_room(struct forwarder *forwarder)
+{
+    struct query *query = query_oldest(forwarder->pool);
+    if (!query)
+        return;
+    attempts_stop_all(forwarder->attempts, query);
+    query_await_no_more(query);
+    query->error = "too many queries under way";
+    metric_add(forwarder->metrics, METRIC_DNS_LIMITED_IN_FLIGHT, 1);
+    forwarder->callbacks.failed(forwarder->callbacks.ctx, query);
+}
+
 struct query *forwarder_take(struct forwarder *forwarder, const uint8_t *msg, size_t len)
 {
+    if (query_pool_full(forwarder->pool))
+        make_room(forwarder);
     return query_take(forwarder->pool, msg, len);
 }
 

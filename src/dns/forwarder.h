@@ -4,6 +4,7 @@
 #define DNS_FORWARDER_H
 
 #include "base/loop.h"
+#include "base/metrics.h"
 #include "dns/query.h"
 
 struct forwarder;
@@ -27,12 +28,14 @@ struct forwarder_settings {
     uint32_t mark;
     uint64_t timeout_ns;
     size_t capacity; /* queries under way */
+    struct metrics *metrics;
 };
 
 int forwarder_new(struct loop *loop, const struct forwarder_settings *settings,
                   const struct forwarder_callbacks *callbacks, struct forwarder **ret);
 void forwarder_free(struct forwarder *forwarder);
-/* A query under way with a copy of `msg`, or NULL when there are too many. */
+/* A query under way with a copy of `msg`. When there are too many, the client's query that has waited for longest makes
+ * room: `failed` is called for it. NULL when there are too many long ones, or when none waits. */
 struct query *forwarder_take(struct forwarder *forwarder, const uint8_t *msg, size_t len);
 /* Asks the upstreams, one after the other as need be. May call `failed`. Datagrams leave with forwarder_flush(). */
 void forwarder_send(struct forwarder *forwarder, struct query *query);

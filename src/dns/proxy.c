@@ -18,10 +18,12 @@
 /* Takes all sockets over, also when it fails. */
 static int open_listeners(struct dns_proxy *proxy, const struct dns_settings *settings)
 {
-    struct udp_listener_callbacks udp = {.ctx = proxy, .query = proxy_udp_query, .batch_end = proxy_commit};
+    struct udp_listener_callbacks udp = {
+        .ctx = proxy, .query = proxy_udp_query, .batch_end = proxy_commit, .left_out = proxy_udp_left_out};
     struct tcp_limits limits = {
         .connections = TCP_CONNECTIONS, .pipelined = TCP_PIPELINED, .unsent = TCP_UNSENT, .idle_ns = TCP_IDLE_NS};
-    struct tcp_callbacks tcp = {.ctx = proxy, .query = proxy_tcp_query, .batch_end = proxy_commit};
+    struct tcp_callbacks tcp = {
+        .ctx = proxy, .query = proxy_tcp_query, .batch_end = proxy_commit, .limited = proxy_tcp_limited};
     struct replies *replies = &proxy->replies;
     int error = 0;
     for (size_t i = 0; i < settings->n_udp; i++) {
@@ -63,6 +65,7 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
         .mark = settings->mark,
         .timeout_ns = settings->timeout_s * NS_PER_S,
         .capacity = INFLIGHT_MAX,
+        .metrics = settings->metrics,
     };
     struct forwarder_callbacks callbacks = {
         .ctx = proxy, .answered = proxy_answered, .failed = proxy_upstreams_exhausted, .batch_end = proxy_commit};

@@ -130,3 +130,15 @@ void proxy_tcp_query(void *ctx, struct tcp_client *client, uint8_t *msg, size_t 
 {
     handle_query(ctx, &(struct client){.tcp = client}, msg, len);
 }
+
+void proxy_udp_left_out(void *ctx, unsigned n)
+{
+    struct dns_proxy *proxy = ctx;
+    metric_add(proxy->metrics, METRIC_DNS_LIMITED_SHARE, n);
+}
+
+void proxy_tcp_limited(void *ctx)
+{
+    struct dns_proxy *proxy = ctx;
+    metric_add(proxy->metrics, METRIC_DNS_LIMITED_CONNECTIONS, 1);
+}

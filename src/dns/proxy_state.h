@@ -57,6 +57,9 @@ struct dns_proxy {
 /* Callbacks of listeners; each query of a client. */
 void proxy_udp_query(void *ctx, uint16_t listener, const struct sock_addr *peer, uint8_t *msg, size_t len);
 void proxy_tcp_query(void *ctx, struct tcp_client *client, uint8_t *msg, size_t len);
+/* What the listeners' limits took away. */
+void proxy_udp_left_out(void *ctx, unsigned n);
+void proxy_tcp_limited(void *ctx);
 /* Refuses a name: the reply and the event. */
 void proxy_deny(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
                 const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision);

@@ -154,6 +154,27 @@ void query_await_no_more(struct query *query)
     query->waits_in = NULL;
 }
 
+static struct query *first_of_clients(const struct query_deadlines *list)
+{
+    struct query *query;
+    TAILQ_FOREACH(query, list, deadline_link) /* there are few others */
+    if (query->purpose == QUERY_CLIENT)
+        break;
+    return query;
+}
+
+struct query *query_oldest(const struct query_pool *pool)
+{
+    struct query *step = first_of_clients(&pool->deadlines[QUERY_STEP]);
+    struct query *end = first_of_clients(&pool->deadlines[QUERY_END]);
+    return !end || (step && step->started_ns <= end->started_ns) ? step : end;
+}
+
+bool query_pool_full(const struct query_pool *pool)
+{
+    return pool->count == pool->capacity;
+}
+
 struct query *query_earliest(const struct query_pool *pool)
 {
     struct query *step = TAILQ_FIRST(&pool->deadlines[QUERY_STEP]), *end = TAILQ_FIRST(&pool->deadlines[QUERY_END]);

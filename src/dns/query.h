@@ -91,8 +91,9 @@ struct query_pool;
 int query_pool_new(size_t capacity, struct query_pool **ret);
 void query_pool_free(struct query_pool *pool);
 /* A query with a copy of `msg` and a random id that no other query under way carries, written into the copy.
- * NULL when the pool is used up. */
+ * NULL when the pool is used up, or its share of long ones. */
 struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len);
+bool query_pool_full(const struct query_pool *pool);
 void query_release(struct query_pool *pool, struct query *query);
 /* The query under way with this id, or NULL. */
 struct query *query_by_id(const struct query_pool *pool, uint16_t id);
@@ -105,6 +106,10 @@ void query_await(struct query_pool *pool, struct query *query, enum query_wait k
 void query_await_no_more(struct query *query);
 /* The query whose deadline comes first, or NULL. */
 struct query *query_earliest(const struct query_pool *pool);
+
+/* The client's query that has waited for longest, or NULL; those whose answer has come wait no more. With several
+ * upstreams it is one of the oldest: steps are of one length, and so is the time that all of them have. */
+struct query *query_oldest(const struct query_pool *pool);
 
 /* A uniformly random 32-bit number from the kernel's generator, fetched in blocks. */
 uint32_t query_random(struct query_pool *pool);

@@ -2,6 +2,7 @@
 
 #include "base/wire.h"
 #include "dns/message.h"
+#include "dns/tcp_sources.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -25,23 +26,25 @@ struct tcp_client {
     uint8_t *in, *out;
     size_t in_len, in_cap;
     size_t out_len, out_sent;
-    TAILQ_ENTRY(tcp_client) link; /* by last activity, oldest first */
+    struct tcp_member member;
 };
 
 struct tcp_clients {
     struct loop *loop;
     struct tcp_limits limits;
     struct tcp_callbacks callbacks;
-    bool closing; /* nothing more is read */
-    TAILQ_HEAD(tcp_client_list, tcp_client) list;
+    bool closing;               /* nothing more is read */
+    struct tcp_sources sources; /* all of them */
     unsigned n;
     size_t unsent;
 };
 
 static void free_if_unused(struct tcp_client *client)
 {
-    if (client->source.fd < 0 && !client->refs && !client->holds)
-        free(client);
+    if (client->source.fd >= 0 || client->refs || client->holds)
+        return;
+    free(client->in);
+    free(client);
 }
 
 static void close_client(struct tcp_client *client)
@@ -52,12 +55,15 @@ static void close_client(struct tcp_client *client)
     loop_timer_cancel(set->loop, &client->resume);
     close(client->source.fd);
     client->source.fd = -1;
-    TAILQ_REMOVE(&set->list, client, link);
+    tcp_sources_leave(&client->member);
     set->n--;
     set->unsent -= client->out_len - client->out_sent;
-    free(client->in);
+    if (!client->holds) { /* else somebody still reads a message in it */
+        free(client->in);
+        client->in = NULL;
+    }
     free(client->out);
-    client->in = client->out = NULL;
+    client->out = NULL;
     client->in_len = client->out_len = client->out_sent = 0;
     free_if_unused(client);
 }
@@ -97,8 +103,7 @@ static void touch(struct tcp_client *client)
 {
     struct tcp_clients *set = client->set;
     loop_timer_set(set->loop, &client->idle, loop_now(set->loop) + set->limits.idle_ns);
-    TAILQ_REMOVE(&set->list, client, link);
-    TAILQ_INSERT_TAIL(&set->list, client, link);
+    tcp_sources_touch(&client->member);
 }
 
 static void idle_fired(struct loop_timer *timer)
@@ -226,43 +231,43 @@ static void client_ready(struct loop_source *source, uint32_t events)
         read_messages(client);
 }
 
-static struct tcp_client *longest_idle(struct tcp_clients *set)
+static struct tcp_client *client_of(struct tcp_member *member)
 {
-    struct tcp_client *client;
-    TAILQ_FOREACH(client, &set->list, link)
-    if (is_idle(client))
-        return client;
-    return NULL;
+    return (struct tcp_client *)((char *)member - offsetof(struct tcp_client, member));
 }
 
-/* Makes room when the set is full; false when every connection has something under way. */
-static bool make_place(struct tcp_clients *set)
+static bool member_is_idle(struct tcp_member *member)
+{
+    return is_idle(client_of(member));
+}
+
+static void make_place(struct tcp_clients *set)
 {
     if (set->n < set->limits.connections)
-        return true;
-    struct tcp_client *oldest = longest_idle(set);
-    if (oldest)
-        close_client(oldest);
-    return oldest;
+        return;
+    close_client(client_of(tcp_sources_victim(&set->sources, member_is_idle)));
+    set->callbacks.limited(set->callbacks.ctx);
 }
 
-int tcp_clients_add(struct tcp_clients *set, int fd)
+int tcp_clients_add(struct tcp_clients *set, int fd, const struct sock_addr *peer)
 {
-    struct tcp_client *client = make_place(set) ? calloc(1, sizeof(*client)) : NULL;
+    make_place(set);
+    struct tcp_client *client = calloc(1, sizeof(*client));
     if (!client)
-        return -ENOBUFS;
+        return -ENOMEM;
     client->set = set;
     client->events = EPOLLIN;
     client->source = (struct loop_source){.fd = fd, .ready = client_ready, .owner = client};
     client->idle = (struct loop_timer){.fire = idle_fired, .owner = client};
     client->resume = (struct loop_timer){.fire = resume_fired, .owner = client};
-    int error = loop_add(set->loop, &client->source, EPOLLIN), on = 1;
+    int error = tcp_sources_join(&set->sources, &client->member, peer), on = 1;
+    if (!error && (error = loop_add(set->loop, &client->source, EPOLLIN)))
+        tcp_sources_leave(&client->member);
     if (error) {
         free(client);
         return error;
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* each reply is a write of its own */
-    TAILQ_INSERT_TAIL(&set->list, client, link);
     set->n++;
     touch(client);
     return 0;
@@ -277,28 +282,33 @@ int tcp_clients_new(struct loop *loop, const struct tcp_limits *limits, const st
     set->loop = loop;
     set->limits = *limits;
     set->callbacks = *callbacks;
-    TAILQ_INIT(&set->list);
     *ret = set;
     return 0;
+}
+
+static void end_client(struct tcp_member *member)
+{
+    struct tcp_client *client = client_of(member);
+    client->eof = true;
+    settle(client);
+}
+
+static void drop_client(struct tcp_member *member)
+{
+    close_client(client_of(member));
 }
 
 void tcp_clients_quiesce(struct tcp_clients *set)
 {
     set->closing = true;
-    struct tcp_client *client, *next;
-    for (client = TAILQ_FIRST(&set->list); client; client = next) {
-        next = TAILQ_NEXT(client, link);
-        client->eof = true;
-        settle(client);
-    }
+    tcp_sources_each(&set->sources, end_client);
 }
 
 void tcp_clients_free(struct tcp_clients *set)
 {
     if (!set)
         return;
-    while (!TAILQ_EMPTY(&set->list))
-        close_client(TAILQ_FIRST(&set->list));
+    tcp_sources_each(&set->sources, drop_client);
     free(set);
 }
 

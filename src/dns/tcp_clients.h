@@ -3,6 +3,7 @@
 #ifndef DNS_TCP_CLIENTS_H
 #define DNS_TCP_CLIENTS_H
 
+#include "base/ip.h"
 #include "base/loop.h"
 
 #include <stddef.h>
@@ -16,10 +17,12 @@ struct tcp_callbacks {
      * reference until then. */
     void (*query)(void *ctx, struct tcp_client *client, uint8_t *msg, size_t len);
     void (*batch_end)(void *ctx);
+    /* A connection was closed, or not accepted, because there are too many. */
+    void (*limited)(void *ctx);
 };
 
 struct tcp_limits {
-    unsigned connections; /* beyond it the longest idle one is closed, or, when none is idle, the new one */
+    unsigned connections; /* beyond it one of the source that has most is closed, see tcp_sources.h */
     unsigned pipelined;   /* queries under way per connection; beyond it reading stops */
     size_t unsent;        /* bytes of replies not yet taken by clients, over all connections */
     uint64_t idle_ns;     /* without a query under way, or for one message to arrive, or to take a reply */
@@ -29,8 +32,8 @@ int tcp_clients_new(struct loop *loop, const struct tcp_limits *limits, const st
                     struct tcp_clients **ret);
 /* Closes every connection. References must have been given back. */
 void tcp_clients_free(struct tcp_clients *set);
-/* Serves the connected socket `fd`, which is taken over. On failure (-ENOBUFS when the set is full) it is not. */
-int tcp_clients_add(struct tcp_clients *set, int fd);
+/* Serves the socket `fd`, connected to `peer`, which is taken over. On failure it is not. */
+int tcp_clients_add(struct tcp_clients *set, int fd, const struct sock_addr *peer);
 /* Takes no more queries; replies still go out. */
 void tcp_clients_quiesce(struct tcp_clients *set);
 /* Whether replies wait for their clients to take them. */

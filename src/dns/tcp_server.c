@@ -33,7 +33,9 @@ static void listener_ready(struct loop_source *source, uint32_t events)
 {
     struct tcp_server *server = source->owner;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        int fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sock_addr peer = {0};
+        socklen_t size = sizeof(peer);
+        int fd = accept4(source->fd, &peer.sa, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
             /* Level-triggered: without a pause the loop would spin on what it cannot accept. */
             set_accepting(server, false);
@@ -41,7 +43,7 @@ static void listener_ready(struct loop_source *source, uint32_t events)
         }
         if (fd < 0)
             return;
-        if (tcp_clients_add(server->clients, fd))
+        if (tcp_clients_add(server->clients, fd, &peer))
             close(fd);
     }
 }

@@ -1,8 +1,10 @@
 #include "dns/udp_listener.h"
 
 #include "dns/message.h"
+#include "dns/shares.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -22,7 +24,21 @@ struct udp_listener {
     struct sock_addr peers[UDP_BATCH], to[UDP_BATCH];
     uint8_t buffers[UDP_BATCH][QUERY_MAX];
     unsigned n_out;
+    struct shares shares;
 };
+
+/* How much of a full batch each source may have, 0 for all of it. What waits behind it must neither wait for long nor
+ * fill the buffer: then the kernel drops what comes, from whomever it comes. A sixteenth of the buffer is through in
+ * some 10 ms. */
+static uint8_t part_of_each(int fd)
+{
+    uint32_t info[SK_MEMINFO_VARS] = {0};
+    socklen_t size = sizeof(info);
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size) || !info[SK_MEMINFO_RCVBUF])
+        return 0;
+    uint64_t sixteenths = (uint64_t)info[SK_MEMINFO_RMEM_ALLOC] * 16 / info[SK_MEMINFO_RCVBUF];
+    return sixteenths == 0 ? 0 : sixteenths < 2 ? SHARES_PART : sixteenths < 4 ? SHARES_PART / 4 : 1;
+}
 
 static void receive(struct loop_source *source, uint32_t events)
 {
@@ -30,12 +46,20 @@ static void receive(struct loop_source *source, uint32_t events)
     for (unsigned i = 0; i < UDP_BATCH; i++)
         listener->in[i].msg_hdr.msg_namelen = sizeof(listener->peers[i]);
     int n = recvmmsg(source->fd, listener->in, UDP_BATCH, MSG_DONTWAIT, NULL);
+    uint8_t part = n == UDP_BATCH ? part_of_each(source->fd) : 0;
+    unsigned left_out = 0;
+    if (part)
+        shares_begin(&listener->shares, part);
     for (int i = 0; i < n; i++) {
         const struct mmsghdr *message = &listener->in[i];
-        if (!(message->msg_hdr.msg_flags & MSG_TRUNC))
+        if (part && !shares_take(&listener->shares, &listener->peers[i]))
+            left_out++;
+        else if (!(message->msg_hdr.msg_flags & MSG_TRUNC))
             listener->callbacks.query(listener->callbacks.ctx, listener->number, &listener->peers[i],
                                       listener->buffers[i], message->msg_len);
     }
+    if (left_out)
+        listener->callbacks.left_out(listener->callbacks.ctx, left_out);
     if (n > 0)
         listener->callbacks.batch_end(listener->callbacks.ctx);
 }

@@ -17,6 +17,8 @@ struct udp_listener_callbacks {
     void (*query)(void *ctx, uint16_t listener, const struct sock_addr *peer, uint8_t *msg, size_t len);
     /* The batch is through: send what it gave rise to. */
     void (*batch_end)(void *ctx);
+    /* So many datagrams were left unanswered because their sources had sent more than their share. */
+    void (*left_out)(void *ctx, unsigned n);
 };
 
 /* Serves the bound socket `fd`, which it takes over. `number` is handed to the callbacks. 0 or -errno. */

@@ -14,8 +14,10 @@ struct element {
     const char *comment; /* at most COMMENT_MAX octets without a NUL; NULL: none */
 };
 
-/* What nft(8) shows; its length is one octet and counts the NUL, and nft takes 128 from people but shows any. */
-#define COMMENT_MAX 253
+/* What nft(8) shows; nft takes 128 from people but shows any. With type, length and NUL it is 254 octets of userdata:
+ * kernels since 5.19 count one more than they are in one octet, and refuse longer ones with EINVAL, though their policy
+ * says 256 (nft_set_ext_tmpl.ext_len). */
+#define COMMENT_MAX 251
 
 /* A run of elements of one set. Opens a message when the first element comes. */
 struct elements {

@@ -23,6 +23,11 @@ static const struct instrument_point dns_cache_hits[] = {
     {METRIC_DNS_CACHE_HITS + DNS_TCP, {{"proto", "tcp"}}},
 };
 static const struct instrument_point dns_in_flight[] = {{METRIC_DNS_IN_FLIGHT}};
+static const struct instrument_point dns_limited[] = {
+    {METRIC_DNS_LIMITED_CONNECTIONS, {{"limit", "connections"}}},
+    {METRIC_DNS_LIMITED_IN_FLIGHT, {{"limit", "inflight"}}},
+    {METRIC_DNS_LIMITED_SHARE, {{"limit", "share"}}},
+};
 static const struct instrument_point upstreams_healthy[] = {{METRIC_UPSTREAMS_HEALTHY}};
 static const struct instrument_point policy_denied[] = {{METRIC_POLICY_DENIED}};
 static const struct instrument_point policy_revision[] = {{METRIC_POLICY_REVISION}};
@@ -90,6 +95,8 @@ const struct instrument instruments[] = {
      POINTS(dns_cache_hits)},
     {"egress.dns.inflight", "DNS queries that wait for an upstream", "{query}", INSTRUMENT_UP_DOWN_COUNTER,
      SOURCE_CELLS, POINTS(dns_in_flight)},
+    {"egress.dns.limited", "TCP connections, queries and datagrams that made room for others", "{drop}",
+     INSTRUMENT_COUNTER, SOURCE_CELLS, POINTS(dns_limited)},
     {"egress.dns.upstreams.healthy", "Upstream resolvers that answered their latest probe", "{upstream}",
      INSTRUMENT_GAUGE, SOURCE_CELLS, POINTS(upstreams_healthy)},
     {"egress.policy.denied_total", "DNS queries denied by policy", "{query}", INSTRUMENT_COUNTER, SOURCE_CELLS,

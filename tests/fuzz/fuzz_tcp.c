@@ -92,13 +92,14 @@ static void send_piece(int fd, struct script *script)
 static void play_client(struct loop *loop, struct script *script)
 {
     struct tcp_limits limits = {.connections = 1, .pipelined = 3, .unsent = 8192, .idle_ns = 10 * NS_PER_S};
+    struct sock_addr peer = {.in = {.sin_family = AF_INET}};
     struct tcp_callbacks callbacks = {.query = take_query, .batch_end = end_batch};
     struct tcp_clients *clients = NULL;
     int pair[2], small = 2048;
     must(tcp_clients_new(loop, &limits, &callbacks, &clients) == 0);
     must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair));
     setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-    must(tcp_clients_add(clients, pair[0]) == 0);
+    must(tcp_clients_add(clients, pair[0], &peer) == 0);
     while (script->at < script->end) {
         uint8_t what = script_u8(script);
         hold = what & 8;

@@ -4,6 +4,7 @@
 #include "runner.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -49,6 +50,24 @@ START_TEST(a_comment_holds_all_names)
     ck_assert_int_eq(learn(nft, "198.51.100.7", B, 300), 0);
     ck_assert_int_eq(learn(nft, "198.51.100.7", "\6q\"u\1o\\", 300), 0);
     expect(LIST_ALLOW, "comment \"a.example,b.example,q\\034u\\001o\\092\"");
+    nft_free(nft);
+}
+END_TEST
+
+/* Whatever their lengths, the kernel takes the comment. */
+START_TEST(a_comment_of_any_length_is_taken)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    for (char len = 1; len <= 63; len++) {
+        char addr[IP_TEXT_MAX], name[5 * 64 + 1] = "";
+        snprintf(addr, sizeof(addr), "198.51.100.%d", len);
+        for (int label = 0; label < 3; label++) /* with its dots 189 octets */
+            snprintf(name + strlen(name), sizeof(name) - strlen(name), "%c%062d", 62, label);
+        snprintf(name + strlen(name), sizeof(name) - strlen(name), "%c%0*d", len, len, 1);
+        if (strlen(name) <= 253)
+            ck_assert_int_eq(learn(nft, addr, name, 300), 0);
+        ck_assert_int_eq(learn(nft, addr, name + 63, 300), 0);
+    }
     nft_free(nft);
 }
 END_TEST
@@ -247,6 +266,7 @@ Suite *test_suite(void)
     tcase_add_test(tests, lease_seconds);
     tcase_add_test(tests, a_lease_is_prolonged_never_shortened);
     tcase_add_test(tests, a_comment_holds_all_names);
+    tcase_add_test(tests, a_comment_of_any_length_is_taken);
     tcase_add_test(tests, one_batch_with_everything_in_it);
     tcase_add_test(tests, the_soonest_to_end_makes_room);
     tcase_add_test(tests, leases_that_end);
