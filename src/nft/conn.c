@@ -152,15 +152,15 @@ static int make_room(struct conn *conn, size_t len, struct why *why)
     return 0;
 }
 
-/* The answer was lost (the kernel had no memory for it). The generation tells, unless others write rules as well. */
+/* The answer was lost (the kernel had no memory for it). The generation tells, unless others write rules as well: one
+ * of theirs and a refusal of ours would look like a success. So the generation stays unaccounted for, and the next look
+ * compares the table. */
 static int verdict_from_generation(struct conn *conn, struct why *why)
 {
     uint32_t before = conn->generation;
     if (ask_generation(conn, NULL) == 0) {
-        if (conn->answered == before + 1) {
-            conn->generation = conn->answered;
+        if (conn->answered == before + 1)
             return 0;
-        }
         if (conn->answered == before)
             return why_set(why, -ENOMEM, "nf_tables refused the change without giving a reason");
     }

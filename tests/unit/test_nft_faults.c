@@ -1,0 +1,129 @@
+/* What becomes of a transaction when netlink fails: the functions of libmnl that conn.c calls are ours here, and fail
+ * when they are told to. */
+#include "nft_plain.h"
+#include "runner.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+
+#define LIST_ALLOW "nft -s list set inet opensandbox dyn_allow_v4"
+
+static struct {
+    int send_error;    /* of the next message; nothing is sent */
+    int receive_error; /* so often, instead of receiving */
+    unsigned receive_times;
+    int lose; /* what comes next is received and gone, and this is the error */
+} fault;
+
+ssize_t mnl_socket_sendto(const struct mnl_socket *socket, const void *data, size_t size)
+{
+    ssize_t (*real)(const struct mnl_socket *, const void *, size_t) = dlsym(RTLD_NEXT, "mnl_socket_sendto");
+    if (!fault.send_error)
+        return real(socket, data, size);
+    errno = fault.send_error;
+    fault.send_error = 0;
+    return -1;
+}
+
+ssize_t mnl_socket_recvfrom(const struct mnl_socket *socket, void *data, size_t size)
+{
+    ssize_t (*real)(const struct mnl_socket *, void *, size_t) = dlsym(RTLD_NEXT, "mnl_socket_recvfrom");
+    if (fault.receive_times) {
+        fault.receive_times--;
+        errno = fault.receive_error;
+        return -1;
+    }
+    if (fault.lose) {
+        while (real(socket, data, size) > 0)
+            ;
+        errno = fault.lose;
+        fault.lose = 0;
+        return -1;
+    }
+    return real(socket, data, size);
+}
+
+static const int errors[] = {ENOBUFS, EBUSY, EINTR, ENOMEM};
+#define N_ERRORS (int)(sizeof(errors) / sizeof(errors[0]))
+
+START_TEST(what_could_not_be_sent_changes_nothing)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    fault.send_error = errors[_i];
+    ck_assert_int_eq(learn(nft, "198.51.100.2", A, 300), -errors[_i]);
+    expect_not(LIST_ALLOW, "198.51.100.2");
+    expect(LIST_ALLOW, "198.51.100.1");
+    ck_assert_int_eq(learn(nft, "198.51.100.2", A, 300), 0);
+    expect(LIST_ALLOW, "198.51.100.2");
+    nft_free(nft);
+}
+END_TEST
+
+START_TEST(a_policy_that_could_not_be_sent_leaves_the_old_one)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    struct why why = {0};
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    fault.send_error = errors[_i];
+    ck_assert_int_eq(nft_apply(nft, &(struct nft_policy){.default_allow = true}, nothing, NULL, &why), -errors[_i]);
+    expect(LIST_ALLOW, "198.51.100.1");
+    expect("nft list chain inet opensandbox egress", "policy drop");
+    ck_assert_int_eq(nft_apply(nft, &deny_all, nothing, NULL, &why), 0);
+    expect_not(LIST_ALLOW, "198.51.100.1");
+    nft_free(nft);
+}
+END_TEST
+
+START_TEST(an_interrupted_verdict_is_read_again)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    fault.receive_error = _i ? ENOBUFS : EINTR;
+    fault.receive_times = 3;
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    expect(LIST_ALLOW, "198.51.100.1");
+    nft_free(nft);
+}
+END_TEST
+
+START_TEST(a_lost_verdict_is_found_by_the_generation)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    fault.lose = _i ? ENOMEM : ENOBUFS;
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    expect(LIST_ALLOW, "198.51.100.1");
+    nft_free(nft);
+}
+END_TEST
+
+/* Somebody else's change and our refused one look like one of ours; the next look tells. */
+START_TEST(a_lost_refusal_is_noticed)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    bool repaired = false;
+    run("nft delete table inet opensandbox");
+    fault.lose = ENOBUFS;
+    learn(nft, "198.51.100.1", A, 300);
+    struct why why = {0};
+    ck_assert_int_eq(nft_keep(nft, &repaired, &why), 0);
+    ck_assert(repaired);
+    expect("nft list chain inet opensandbox egress", "policy drop");
+    nft_free(nft);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    Suite *suite = suite_create("nft_faults");
+    TCase *tests = tcase_create("netlink that fails");
+    tcase_set_timeout(tests, 60);
+    tcase_add_checked_fixture(tests, enter, NULL);
+    tcase_add_loop_test(tests, what_could_not_be_sent_changes_nothing, 0, N_ERRORS);
+    tcase_add_loop_test(tests, a_policy_that_could_not_be_sent_leaves_the_old_one, 0, N_ERRORS);
+    tcase_add_loop_test(tests, an_interrupted_verdict_is_read_again, 0, 2);
+    tcase_add_loop_test(tests, a_lost_verdict_is_found_by_the_generation, 0, 2);
+    tcase_add_test(tests, a_lost_refusal_is_noticed);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
