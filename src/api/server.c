@@ -182,6 +182,7 @@ static void on_stop(struct mail *mail, void *ctx)
 static void *thread_main(void *arg)
 {
     struct api *api = arg;
+    pthread_setname_np(pthread_self(), "api"); /* another thread's name is a file that may be out of reach */
     loop_run(api->loop);
     return NULL;
 }
@@ -259,7 +260,6 @@ int api_start(const struct api_settings *settings, const struct api_hooks *hooks
     error = -pthread_create(&api->thread, NULL, thread_main, api);
     if (error)
         return why_set(why, error, "cannot start the HTTP server's thread: %s", strerror(-error));
-    pthread_setname_np(api->thread, "api");
     *ret = take_pointer(api);
     return 0;
 }

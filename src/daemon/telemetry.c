@@ -79,7 +79,7 @@ static enum daemon_exit start_metrics(struct daemon *daemon, struct why *why)
     return error ? daemon_failed(EXIT_UNAVAILABLE, why, error, "cannot start") : EXIT_OK;
 }
 
-static enum daemon_exit start_exporter(struct daemon *daemon, struct why *why)
+static enum daemon_exit make_exporter(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->config;
     daemon->outputs = calloc(config->n_log_outputs + 1, sizeof(*daemon->outputs));
@@ -107,7 +107,7 @@ static enum daemon_exit start_exporter(struct daemon *daemon, struct why *why)
                                                      .flushed = daemon_post_flushed,
                                                      .flushed_ctx = daemon}};
     struct why reason;
-    int error = exporter_start(&settings, &daemon->exporter, &reason);
+    int error = exporter_new(&settings, &daemon->exporter, &reason);
     if (!error)
         return EXIT_OK;
     if (error == -ELIBACC) {
@@ -123,7 +123,11 @@ enum daemon_exit daemon_start_telemetry(struct daemon *daemon, struct why *why)
     enum daemon_exit code = prepare_network(daemon, why);
     if (code == EXIT_OK)
         code = start_metrics(daemon, why);
-    return code == EXIT_OK ? start_exporter(daemon, why) : code;
+    if (code == EXIT_OK)
+        code = make_exporter(daemon, why);
+    if (code == EXIT_OK && exporter_start(daemon->exporter, why))
+        code = EXIT_UNAVAILABLE;
+    return code;
 }
 
 void daemon_release_telemetry(struct daemon *daemon)

@@ -40,6 +40,7 @@ struct exporter {
     int ended_fd;  /* rung by the thread, last of all */
     atomic_bool stop, reopen;
     struct network *network;
+    bool started;
     pthread_t thread;
 };
 
@@ -185,6 +186,7 @@ static void export_until_stopped(struct exporter *e)
 static void *run(void *arg)
 {
     struct exporter *e = arg;
+    pthread_setname_np(pthread_self(), "export"); /* another thread's name is a file that may be out of reach */
     export_until_stopped(e);
     ring(e->ended_fd);
     return NULL;
@@ -232,7 +234,7 @@ static int exporter_init(struct exporter *e, const struct exporter_settings *set
     return log_outputs_new(settings->outputs, settings->n_outputs, &file_limits, own_log(e), &e->outputs, why);
 }
 
-int exporter_start(const struct exporter_settings *settings, struct exporter **ret, struct why *why)
+int exporter_new(const struct exporter_settings *settings, struct exporter **ret, struct why *why)
 {
     _cleanup_(cleanup_exporter) struct exporter *e = calloc(1, sizeof(*e));
     if (!e)
@@ -241,12 +243,17 @@ int exporter_start(const struct exporter_settings *settings, struct exporter **r
     int error = exporter_init(e, settings, why);
     if (error)
         return error;
-    e->barriers = !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
-    error = pthread_create(&e->thread, NULL, run, e);
+    *ret = take_pointer(e);
+    return 0;
+}
+
+int exporter_start(struct exporter *exporter, struct why *why)
+{
+    exporter->barriers = !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+    int error = pthread_create(&exporter->thread, NULL, run, exporter);
     if (error)
         return why_set(why, -error, "log: cannot start the export thread: %s", strerror(error));
-    pthread_setname_np(e->thread, "export");
-    *ret = take_pointer(e);
+    exporter->started = true;
     return 0;
 }
 
@@ -276,9 +283,10 @@ bool exporter_stop(struct exporter *exporter, unsigned timeout_ms)
     atomic_store(&exporter->stop, true);
     ring(exporter->event_fd);
     struct pollfd ended = {.fd = exporter->ended_fd, .events = POLLIN};
-    if (poll(&ended, 1, (int)timeout_ms) != 1)
+    if (exporter->started && poll(&ended, 1, (int)timeout_ms) != 1)
         return false;
-    pthread_join(exporter->thread, NULL);
+    if (exporter->started)
+        pthread_join(exporter->thread, NULL);
     exporter_free(exporter);
     return true;
 }

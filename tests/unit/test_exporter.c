@@ -51,7 +51,8 @@ static void start(const char *output)
                                          .logs = logs,
                                          .n_logs = 2,
                                          .metrics = &metrics};
-    ck_assert_msg(exporter_start(&settings, &exporter, &why) == 0, "%s", why.text);
+    ck_assert_msg(exporter_new(&settings, &exporter, &why) == 0, "%s", why.text);
+    ck_assert_msg(exporter_start(exporter, &why) == 0, "%s", why.text);
 }
 
 static void stop(void)
@@ -128,7 +129,7 @@ START_TEST(an_output_that_cannot_be_opened_stops_the_start)
     const char *output = scratch_path(&scratch, "none/egress.log");
     struct exporter_settings settings = {
         .outputs = &output, .n_outputs = 1, .logs = logs, .n_logs = 2, .metrics = &metrics};
-    ck_assert_int_eq(exporter_start(&settings, &exporter, &why), -ENOENT);
+    ck_assert_int_eq(exporter_new(&settings, &exporter, &why), -ENOENT);
     ck_assert_ptr_nonnull(strstr(why.text, output));
 }
 END_TEST
