@@ -8,6 +8,7 @@
 #include "health.h"
 #include "nft/nft.h"
 #include "policy/policy_json.h"
+#include "privileges.h"
 #include "sources.h"
 #include "supervise.h"
 #include "telemetry/otel_env.h"
@@ -112,6 +113,8 @@ static int check(void)
     struct sources sources;
     const struct kept_upstreams nothing_kept = {.n = 0};
     struct why why;
+    if (privileges_drop(&why)) /* files are there for a start only when these rights are enough */
+        return complain(EXIT_UNAVAILABLE, &why);
     if (config_from_env(&config, &why))
         return complain(EXIT_CONFIG, &why);
     if (check_outputs(config, &why) || sources_read(config, &nothing_kept, &sources, &why)) {

@@ -1,6 +1,7 @@
 #include "sources.h"
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/domain_name.h"
 #include "base/file.h"
 #include "policy/name.h"
@@ -8,8 +9,11 @@
 #include "policy/rule_file.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <net/if.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define POLICY_FILE_MAX (64u << 20)
 #define RESOLV_CONF_MAX (1u << 20)
@@ -62,12 +66,30 @@ static int read_policy_file(const char *path, struct policy **ret, struct why *w
     return 0;
 }
 
+/* Whether a change can be written: beside the file, to be renamed, or into it. */
+static bool can_be_written(const char *path)
+{
+    _cleanup_free_ char *copy = strdup(path);
+    return access(path, W_OK) == 0 || !copy || access(dirname(copy), W_OK | X_OK) == 0;
+}
+
 static int read_policy(const struct config *config, struct policy **ret, struct why *warning, struct why *why)
 {
-    if (config->policy_file) {
-        int error = read_policy_file(config->policy_file, ret, warning);
+    const char *path = config->policy_file;
+    if (path) {
+        int error = read_policy_file(path, ret, warning);
+        /* RULES may allow more than the policy that was written there. */
+        if (error == -EACCES)
+            return why_set(why, error,
+                           "OPENSANDBOX_EGRESS_POLICY_FILE=\"%s\": user %u must not read it, and CAP_NET_ADMIN is all that "
+                           "is left of root's rights: expected a file and folders that this user may read",
+                           path, (unsigned)geteuid());
         if (error == -ENOENT)
             warning->text[0] = '\0';
+        if (!error && !can_be_written(path))
+            why_set(warning, 0,
+                    "OPENSANDBOX_EGRESS_POLICY_FILE=\"%s\": user %u must not write it (%s): no change will be accepted", path,
+                    (unsigned)geteuid(), strerrordesc_np(errno));
         if (!error || error == -ENOMEM)
             return error;
     }

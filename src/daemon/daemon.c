@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "daemon/state.h"
 #include "guard.h"
+#include "privileges.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -94,6 +95,9 @@ static void log_start(struct daemon *daemon)
 
 static enum daemon_exit start(struct daemon *daemon, struct why *why)
 {
+    /* A low port may take CAP_NET_BIND_SERVICE; all else is read and opened with the rights that stay. */
+    if (listeners_open(daemon->config, &daemon->listeners, why) || privileges_drop(why))
+        return EXIT_UNAVAILABLE;
     struct kept_upstreams kept;
     int error = nft_recall_upstreams(kept.list, SOURCES_UPSTREAMS_MAX, &kept.n, why);
     if (!error)
@@ -112,8 +116,6 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
                                          .always = daemon->sources.always};
     if (code == EXIT_OK)
         code = daemon_start_telemetry(daemon, why);
-    if (code == EXIT_OK && listeners_open(daemon->config, &daemon->listeners, why))
-        code = EXIT_UNAVAILABLE;
     if (code == EXIT_OK)
         code = daemon_start_enforcement(daemon, why);
     if (code == EXIT_OK)

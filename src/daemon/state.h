@@ -77,7 +77,7 @@ void daemon_tell_health(struct daemon *daemon);
 
 /* --- telemetry.c --- */
 
-/* Metrics, and the export thread. Before anything sends or opens a port. */
+/* Metrics, and the export thread, the first one: just before it the process confines itself. Before anything sends. */
 enum daemon_exit daemon_start_telemetry(struct daemon *daemon, struct why *why);
 void daemon_release_telemetry(struct daemon *daemon);
 /* For the API's thread: the answer to GET /metrics. */

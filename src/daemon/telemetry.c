@@ -1,4 +1,5 @@
 #include "base/url.h"
+#include "confine.h"
 #include "daemon/state.h"
 #include "telemetry/host.h"
 #include "version.h"
@@ -125,7 +126,9 @@ enum daemon_exit daemon_start_telemetry(struct daemon *daemon, struct why *why)
         code = start_metrics(daemon, why);
     if (code == EXIT_OK)
         code = make_exporter(daemon, why);
-    if (code == EXIT_OK && exporter_start(daemon->exporter, why))
+    /* Libraries are loaded, threads are none: from here on the process can do no more than it needs. */
+    if (code == EXIT_OK &&
+        (confine(daemon->config, daemon->otel, daemon->log, why) || exporter_start(daemon->exporter, why)))
         code = EXIT_UNAVAILABLE;
     return code;
 }
