@@ -27,7 +27,7 @@
 
 /* Which version of a file. */
 struct version {
-    int error; /* there is none */
+    long error; /* there is none; as long as the others, since versions are compared byte by byte */
     dev_t device;
     ino_t inode;
     off_t size;

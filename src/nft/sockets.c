@@ -52,8 +52,10 @@ static int ask_diag(int fd, uint16_t type, const struct flow *flow, const struct
         return -errno;
     if (!mnl_nlmsg_ok(nlh, (int)len))
         return -EBADMSG;
-    if (nlh->nlmsg_type == NLMSG_ERROR && nlh->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr)))
-        return ((const struct nlmsgerr *)mnl_nlmsg_get_payload(nlh))->error;
+    if (nlh->nlmsg_type == NLMSG_ERROR && nlh->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr))) {
+        int error = ((const struct nlmsgerr *)mnl_nlmsg_get_payload(nlh))->error;
+        return error || type == SOCK_DESTROY ? error : -EBADMSG;
+    }
     if (type == SOCK_DESTROY || nlh->nlmsg_len < NLMSG_LENGTH(sizeof(*ret)))
         return -EBADMSG;
     memcpy(ret, mnl_nlmsg_get_payload(nlh), sizeof(*ret));
