@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from tests.support import dnsclient
+from tests.support import dnsclient, ruleset
 from tests.support.tcpclient import connects, refusal_seconds
 from tests.support.waiting import wait_until
 from tests.support.world import SANDBOX_V4, SANDBOX_V6
@@ -51,7 +51,8 @@ def test_address_is_taken_out(world, start, resolver, address, tcp):
     assert dnsclient.addresses(answer) == [public]
     assert connects(world.sandbox, public)
     assert sidecar.wait_event("outbound", target_host="n3.allowed.test")["target.ips"] == [public]
-    assert f" {address} " not in world.sandbox.table()
+    learned = ruleset.learned(world.sandbox)
+    assert f" {public} " in learned and f" {address} " not in learned
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])

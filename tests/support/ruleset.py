@@ -18,3 +18,9 @@ def at_rest(namespace):
     """The table without what packets and time change in it: counters, seconds left, and the peers of the last minute."""
     text = re.sub(r"expires \w+|packets \d+ bytes \d+", "", namespace.table())
     return re.sub(r"(set peers_\w+ \{[^{}]*?)\s*elements = \{[^{}]*\}", r"\1", text)
+
+
+def learned(namespace):
+    """The text of the sets of learned addresses."""
+    return "".join(namespace.run("nft", "list", "set", "inet", "opensandbox", f"dyn_allow_{family}").stdout
+                   for family in ("v4", "v6"))
