@@ -7,6 +7,7 @@
 
 #include "script.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -22,7 +23,7 @@ struct stream {
 static struct stream sent, replied;
 static struct tcp_client *held[HELD_MAX];
 static size_t n_held;
-static bool hold;
+static bool hold, closed; /* the client is answered later; the connection has ended */
 
 /* The next message of the stream, NULL when there is none that is whole. */
 static const uint8_t *next_message(struct stream *stream, size_t *ret_len)
@@ -71,6 +72,7 @@ static size_t read_replies(int fd)
 {
     uint8_t bytes[512];
     ssize_t n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+    closed = n == 0 || (n < 0 && errno != EAGAIN);
     if (n <= 0)
         return 0;
     must((size_t)n <= replied.len - replied.at && !memcmp(bytes, replied.bytes + replied.at, (size_t)n));
@@ -124,6 +126,8 @@ static void play_client(struct loop *loop, struct script *script)
         if (read_replies(pair[1]))
             idle = 0;
     }
+    size_t len;
+    must(closed || !next_message(&sent, &len)); /* nothing that was whole is left */
     tcp_clients_free(clients);
     must(n_held == 0);
     close(pair[1]);
@@ -183,7 +187,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct script script = {data, data + len};
     struct loop *loop = NULL;
     sent.len = sent.at = replied.len = replied.at = n_held = 0;
-    hold = false;
+    hold = closed = false;
     world_begin();
     must(loop_new(&loop) == 0);
     if (script_u8(&script) & 1)
