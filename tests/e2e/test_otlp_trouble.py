@@ -4,6 +4,7 @@ counted."""
 import email.utils
 import itertools
 import json
+import pathlib
 import statistics
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from tests.support import dnsclient, otlp
 from tests.support.collector import HttpCollector
+from tests.support.metrics import Scrape
 from tests.support.resolver import Resolver
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -227,6 +229,31 @@ def test_the_oldest_records_are_kept(start, world):
         assert records[:20] == lines[:20], "those that fitted; five more when the first batch was under way before the rest"
     finally:
         collector.close()
+
+
+def test_the_queue_is_bounded_by_bytes(start, world):
+    """Records of 10 KiB fill 1 MiB long before there are 2048 of them."""
+    sidecar = start(**exporting(METRICS_EXTRA_ATTRS="long=" + "x" * 10240, OTEL_BLRP_SCHEDULE_DELAY="3600000",
+                                OTEL_METRICS_EXPORTER="none"))
+
+    def resident():
+        return int(pathlib.Path(f"/proc/{sidecar.process.pid}/statm").read_text().split()[1]) * 4096
+    deny(world, 120)
+    processed = "otel_sdk_processor_log_processed_total"
+    wait_until(lambda: Scrape(sidecar).value(processed, error_type="queue_full") > 0, what="a full queue")
+    before = resident()
+    deny(world, 300)
+
+    def adds_up():
+        scrape = Scrape(sidecar)
+        queued, full = scrape.value("otel_sdk_processor_log_queue_size"), scrape.value(processed, error_type="queue_full")
+        # Stdout has all of them, or lost what this test was too slow to read.
+        return queued + full >= 420 and queued + full == len(sidecar.records) + scrape.value("egress_log_dropped_total") \
+            and (queued, full)
+    queued, full = wait_until(adds_up, what="each line to be queued or dropped")
+    assert 90 < queued < 102 and full > 318
+    assert resident() < before + 2 * 2**20
+    sidecar.kill()
 
 
 def test_never_two_exports_of_a_signal_at_once(start, world, collector):
