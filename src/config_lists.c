@@ -118,6 +118,7 @@ static bool is_reserved(const char *key)
                                            "result",
                                            "proto",
                                            "family",
+                                           "limit",
                                            "cpu.mode",
                                            "error.type",
                                            "http.request.method",

@@ -24,6 +24,7 @@ static const char *const reserved[] = {
     "result",
     "proto",
     "family",
+    "limit",
     "cpu_mode",
     "error_type",
     "http_request_method",

@@ -47,8 +47,16 @@ def _fields_of_lines():
     return keys | {"level", "ts", "logger", "msg", "sandbox_id", "opensandbox.event"}
 
 
+def _keys_of_points():
+    sources = [(ROOT / "src/telemetry" / name).read_text() for name in ("instruments.c", "collect_points.c")]
+    keys = set(re.findall(r'\{"([a-z.]+)",\s*(?:text|"\w+")\}|"(error\.type)"|\.key = "([\w.]+)"', "\n".join(sources)))
+    keys = {key for row in keys for key in row if key}
+    assert {"result", "proto", "limit", "cpu.mode", "error.type", "http.route", "otel.metric.overflow"} <= keys
+    return keys
+
+
 def test_extra_attributes_take_no_fields_place(world, start):
-    keys = _fields_of_lines()
+    keys = _fields_of_lines() | _keys_of_points()
     sidecar = start(SANDBOX_ID="sb-1", METRICS_EXTRA_ATTRS=",".join(f"{key}=theirs" for key in sorted(keys)) + ",own=mine")
     dnsclient.ask(world.sandbox, "www.other.test")
     sidecar.wait_event("denied", own="mine")
