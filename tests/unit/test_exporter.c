@@ -268,7 +268,6 @@ static long naps(void)
             fclose(f);
     }
     closedir(tasks);
-    ck_assert_int_ge(count, 0);
     return count;
 }
 
@@ -278,7 +277,7 @@ static bool falls_asleep(void)
     for (int i = 0; i < 25; i++) {
         long before = naps();
         poll(NULL, 0, 200);
-        if (naps() == before)
+        if (before >= 0 && naps() == before) /* it names itself, and may not have done so yet */
             return true;
     }
     return false;
