@@ -2,13 +2,18 @@
 one that is killed while policies change. EGRESS_KILLS says how often it is killed, see scripts/crash."""
 
 import concurrent.futures
+import datetime
 import http.client
 import json
 import os
+import pathlib
 import random
 import re
+import resource
 import signal
 import socket
+import struct
+import subprocess
 import threading
 import time
 
@@ -16,12 +21,16 @@ import dns.rcode
 import pytest
 
 from tests.support import dnsclient, resolver as faults
+from tests.support.hostile import hostile
+from tests.support.metrics import Scrape
+from tests.support.ruleset import seconds_left
 from tests.support.tcpclient import connects
 from tests.support.waiting import wait_until
 
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
 FIRST, SECOND = "198.51.100.53", "198.51.100.54"
 ALLOWED = "203.0.113.10"
+SUPPORT = pathlib.Path(__file__).resolve().parents[1] / "support"
 KILLS = int(os.environ.get("EGRESS_KILLS", "20"))
 
 
@@ -136,6 +145,62 @@ def test_stopped_for_ten_seconds(world, start):
     assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.allowed.test")) == "NOERROR"
     assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.other.test")) == "NXDOMAIN"
     assert sidecar.healthy() and sidecar.request("POST", "/policy", RULES).status == 200
+
+
+def test_clock_that_jumps(world, start, tmp_path):
+    """By a day, forth and back: leases, timers and always files go on; only the times of records are the clock's."""
+    jump, shim = tmp_path / "jump", tmp_path / "clock_jump.so"
+    jump.write_bytes(bytes(8))
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(shim), str(SUPPORT / "clock_jump.c")], check=True)
+    (tmp_path / "rules").mkdir()
+    sidecar = start(RULES=RULES, through=("env", f"LD_PRELOAD={shim}", f"CLOCK_JUMP={jump}",
+                                          "ASAN_OPTIONS=verify_asan_link_order=0"))
+    day = 86400
+    for number, offset in enumerate((day, -day, 0)):
+        with open(jump, "r+b") as file:
+            file.write(struct.pack("=q", offset))
+        name = f"after{number}.other.test"
+        assert dnsclient.rcode(dnsclient.ask(world.sandbox, name)) == "NXDOMAIN"
+        record = sidecar.wait_event("denied", target_host=name)
+        told = datetime.datetime.fromisoformat(record["ts"].replace("Z", "+00:00")).timestamp()
+        assert abs(told - time.time() - offset) < 60
+        assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.allowed.test")) == "NOERROR"
+        assert 60 <= seconds_left(world.sandbox, ALLOWED) <= 360 and connects(world.sandbox, ALLOWED)
+        (tmp_path / "rules" / "deny.always").write_text(f"day{number}.allowed.test\n")
+        wait_until(lambda n=number: dnsclient.rcode(dnsclient.ask(world.sandbox, f"day{n}.allowed.test")) == "NXDOMAIN"
+                   and sidecar.events("denied", target_host=f"day{n}.allowed.test"), timeout=3, what="the always file")
+        assert sidecar.request("POST", "/policy", RULES).status == 200 and sidecar.healthy()
+        Scrape(sidecar)
+
+
+def test_clocks_of_another_time_namespace(world, start):
+    """MONOTONIC and BOOTTIME begin anywhere, as in a container that was moved."""
+    sidecar = start(RULES=RULES, through=("unshare", "--time", "--fork", "--kill-child", "--monotonic=90000000",
+                                          "--boottime=90000000"))
+    assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.allowed.test")) == "NOERROR"
+    assert 60 <= seconds_left(world.sandbox, ALLOWED) <= 360
+    assert sidecar.request("POST", "/policy", RULES).status == 200
+    pid = sidecar.process.pid  # unshare's, which leaves SIGTERM to its child
+    os.kill(int(pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()), signal.SIGTERM)
+    assert sidecar.wait_end() == 0
+
+
+def test_no_more_memory(world, start):
+    """It gets 4 MiB more than after its start (RLIMIT_DATA), and is attacked: it goes on, and afterwards it is as before."""
+    sidecar = start(RULES=RULES, LOG_LEVEL="warn")
+    with open(f"/proc/{sidecar.process.pid}/status", encoding="ascii") as status:
+        data = int(re.search(r"^VmData:\s+(\d+)", status.read(), re.M)[1]) << 10
+    data += 4 << 20
+    resource.prlimit(sidecar.process.pid, resource.RLIMIT_DATA, (data, data))
+    for verb, argument in ("greedy", 400), ("slow_writers", 400), ("huge_headers", 64):
+        with hostile(world.sandbox, verb, argument):
+            for i in range(30):
+                answer = dnsclient.ask(world.sandbox, f"{verb.replace('_', '-')}{i}.other.test")
+                assert dnsclient.rcode(answer) == "NXDOMAIN"
+            assert not connects(world.sandbox, "203.0.113.66")
+    reply = sidecar.request("POST", "/policy", RULES)
+    assert reply.status == 200, reply.text
+    assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.allowed.test")) == "NOERROR"
 
 
 def _policy(number):
