@@ -178,6 +178,12 @@ void log_int(struct log *log, const char *key, int64_t value)
     put(log, key, LOG_INT, &value, sizeof(value));
 }
 
+void log_bool(struct log *log, const char *key, bool value)
+{
+    int64_t integer = value;
+    put(log, key, LOG_BOOL, &integer, sizeof(integer));
+}
+
 void log_double(struct log *log, const char *key, double value)
 {
     put(log, key, LOG_DOUBLE, &value, sizeof(value));
@@ -288,7 +294,7 @@ bool log_field_next(struct log_record *record, struct log_field *ret)
     const uint8_t *data = record->fields + sizeof(*field);
     record->fields = data + (((size_t)field->len + 7) & ~(size_t)7);
     *ret = (struct log_field){.key = field->key, .type = field->type, .data = data, .len = field->len};
-    if (ret->type == LOG_INT)
+    if (ret->type == LOG_INT || ret->type == LOG_BOOL)
         memcpy(&ret->integer, data, sizeof(ret->integer));
     else if (ret->type == LOG_DOUBLE)
         memcpy(&ret->number, data, sizeof(ret->number));

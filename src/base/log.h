@@ -37,6 +37,7 @@ bool log_wants(const struct log *log, enum log_level level);
 bool log_begin(struct log *log, enum log_level level, enum log_event event, const char *msg);
 void log_str(struct log *log, const char *key, const char *text, size_t len);
 void log_int(struct log *log, const char *key, int64_t value);
+void log_bool(struct log *log, const char *key, bool value);
 void log_double(struct log *log, const char *key, double value);
 /* A domain name in wire format (RFC 1035 section 3.1, uncompressed); written out lower-case without the final dot. */
 void log_name(struct log *log, const char *key, const uint8_t *wire, size_t len);
@@ -54,7 +55,7 @@ uint64_t log_dropped(const struct log *log);
 
 /* --- consumer: one thread per `struct log` --- */
 
-enum log_type { LOG_STR, LOG_INT, LOG_DOUBLE, LOG_NAME, LOG_IPS, LOG_JSON };
+enum log_type { LOG_STR, LOG_INT, LOG_BOOL, LOG_DOUBLE, LOG_NAME, LOG_IPS, LOG_JSON };
 
 struct log_record {
     enum log_level level;
@@ -67,7 +68,7 @@ struct log_record {
 struct log_field {
     const char *key;
     enum log_type type;
-    int64_t integer;     /* LOG_INT */
+    int64_t integer;     /* LOG_INT; LOG_BOOL: 0 or 1 */
     double number;       /* LOG_DOUBLE */
     const uint8_t *data; /* others; LOG_IPS: an array of struct ip_addr (no alignment needed) */
     size_t len;          /* bytes in `data` */

@@ -89,6 +89,9 @@ static void put_value(struct buf *out, const struct log_field *field)
     case LOG_INT:
         buf_printf(out, "%" PRId64, field->integer);
         return;
+    case LOG_BOOL:
+        buf_puts(out, field->integer ? "true" : "false");
+        return;
     case LOG_DOUBLE:
         if (isfinite(field->number))
             buf_printf(out, "%.9g", field->number);

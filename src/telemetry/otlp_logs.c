@@ -131,6 +131,9 @@ static void put_field(struct otlp_logs *logs, struct buf *out, const struct log_
     case LOG_INT:
         protobuf_varint(out, ANY_INT, (uint64_t)field->integer);
         break;
+    case LOG_BOOL:
+        protobuf_varint(out, ANY_BOOL, (uint64_t)field->integer);
+        break;
     case LOG_DOUBLE:
         protobuf_double(out, ANY_DOUBLE, field->number);
         break;

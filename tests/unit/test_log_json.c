@@ -165,12 +165,15 @@ START_TEST(numbers)
     log_int(f.log, "min", INT64_MIN);
     log_int(f.log, "status", 404);
     log_double(f.log, "duration", 0.00125);
+    log_bool(f.log, "yes", true);
+    log_bool(f.log, "no", false);
     log_double(f.log, "nan", NAN);
     log_double(f.log, "inf", -INFINITY);
     log_json(f.log, "rules", "[{\"action\":\"allow\"}]", 20);
     log_end(f.log);
     take_line();
-    ck_assert_ptr_nonnull(strstr(f.line.data, "\"min\":-9223372036854775808,\"status\":404,\"duration\":0.00125,"));
+    ck_assert_ptr_nonnull(strstr(f.line.data, "\"min\":-9223372036854775808,\"status\":404,\"duration\":0.00125,"
+                                              "\"yes\":true,\"no\":false,"));
     ck_assert(cJSON_IsNull(cJSON_GetObjectItem(f.parsed, "nan")));
     ck_assert(cJSON_IsNull(cJSON_GetObjectItem(f.parsed, "inf")));
     ck_assert_int_eq(cJSON_GetArraySize(cJSON_GetObjectItem(f.parsed, "rules")), 1);

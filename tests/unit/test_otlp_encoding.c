@@ -82,6 +82,8 @@ START_TEST(a_record_has_every_field_of_its_line)
     log_ips(f.log, "target.ips", addrs, 2);
     log_int(f.log, "status", -5);
     log_double(f.log, "duration", 0.25);
+    log_bool(f.log, "audit", true);
+    log_bool(f.log, "not", false);
     log_str(f.log, "empty", "", 0);
     log_json(f.log, "rules", rules, strlen(rules));
     log_end(f.log);
@@ -99,6 +101,8 @@ START_TEST(a_record_has_every_field_of_its_line)
                "{\"stringValue\":\"2001:db8::1\"}]}}},"
                "{\"key\":\"status\",\"value\":{\"intValue\":\"-5\"}},"
                "{\"key\":\"duration\",\"value\":{\"doubleValue\":0.25}},"
+               "{\"key\":\"audit\",\"value\":{\"boolValue\":true}},"
+               "{\"key\":\"not\",\"value\":{\"boolValue\":false}},"
                "{\"key\":\"empty\",\"value\":{\"stringValue\":\"\"}},"
                "{\"key\":\"rules\",\"value\":{\"arrayValue\":{\"values\":["
                "{\"kvlistValue\":{\"values\":[{\"key\":\"action\",\"value\":{\"stringValue\":\"allow\"}},"
