@@ -199,7 +199,9 @@ int main(int argc, char **argv)
     bench.upstream = open_socket(&resolver);
     snprintf(text, sizeof(text), "127.0.0.1:%u", ntohs(resolver.sin_port));
     bench.nft = bench.kind == LEARN ? open_nft() : NULL;
-    check(!sock_addr_parse(text, 53, &upstream) && !loop_new(&bench.loop) && !log_new(1 << 20, LOG_INFO, &bench.log),
+    struct seen *seen;
+    check(!sock_addr_parse(text, 53, &upstream) && !loop_new(&bench.loop) && !log_new(1 << 20, LOG_INFO, &bench.log) &&
+              !seen_new(&seen),
           "setting up");
     struct dns_settings settings = {.udp_fds = &listener,
                                     .n_udp = 1,
@@ -209,6 +211,7 @@ int main(int argc, char **argv)
                                     .probe_name = ".",
                                     .probe_interval_s = 3600,
                                     .cache_entries = 4096,
+                                    .seen = seen,
                                     .metrics = &counts};
     struct dns_hooks hooks = {.ctx = &bench, .learn = learn, .hold_seconds = bench.nft ? nft_hold_seconds : NULL};
     struct policy_layers layers = {.policy = make_policy()};
@@ -222,6 +225,7 @@ int main(int argc, char **argv)
     dns_proxy_free(proxy);
     nft_free(bench.nft);
     policy_unref(layers.policy);
+    seen_free(seen);
     log_free(bench.log);
     loop_free(bench.loop);
     return EXIT_SUCCESS;

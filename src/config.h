@@ -17,7 +17,8 @@ struct config_pair {
 /* Owned by the value itself; NULL and 0 mean "not set". */
 struct config {
     bool filter;       /* dns+nft */
-    const char *mode;  /* "dns" or "dns+nft" */
+    bool audit;        /* nothing is refused */
+    const char *mode;  /* "dns" or "dns+nft", either with "+audit" */
     const char *rules; /* JSON text */
     const char *policy_file;
     const char *rules_dir;

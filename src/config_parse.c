@@ -65,11 +65,13 @@ int config_parse_tuning(struct config *config, const struct variable *variable, 
     return config_warn(config, variable, value, expected);
 }
 
+enum mode_token { MODE_DNS, MODE_NFT, MODE_AUDIT, MODE_TOKENS };
+
 static int add_mode(void *ctx, const char *token)
 {
-    bool *seen = ctx; /* dns, nft */
-    static const char *const tokens[] = {"dns", "nft"};
-    for (size_t i = 0; i < 2; i++) {
+    bool *seen = ctx;
+    static const char *const tokens[MODE_TOKENS] = {"dns", "nft", "audit"};
+    for (size_t i = 0; i < MODE_TOKENS; i++) {
         if (!strcasecmp(token, tokens[i])) {
             seen[i] = true;
             return 0;
@@ -80,12 +82,14 @@ static int add_mode(void *ctx, const char *token)
 
 int config_parse_mode(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
-    bool seen[2] = {false, false};
+    static const char *const modes[2][2] = {{"dns", "dns+audit"}, {"dns+nft", "dns+nft+audit"}};
+    bool seen[MODE_TOKENS] = {false};
     int error = text_split(value, '+', add_mode, seen);
-    if (error == -EINVAL || (!error && !seen[0]))
-        return config_refuse(why, variable, value, "dns or dns+nft");
-    config->filter = seen[1];
-    config->mode = seen[1] ? "dns+nft" : "dns";
+    if (error == -EINVAL || (!error && !seen[MODE_DNS]))
+        return config_refuse(why, variable, value, "dns or dns+nft, either with +audit");
+    config->filter = seen[MODE_NFT];
+    config->audit = seen[MODE_AUDIT];
+    config->mode = modes[config->filter][config->audit];
     return error;
 }
 

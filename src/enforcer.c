@@ -38,11 +38,25 @@ static bool still_allowed(void *ctx, const uint8_t *name, size_t len)
     return policy_decide(ctx, name, len).action == ACTION_ALLOW;
 }
 
+static bool always_allowed(void *ctx, const uint8_t *name, size_t len)
+{
+    return true;
+}
+
+typedef bool name_allowed(void *ctx, const uint8_t *name, size_t len);
+
+/* Which names keep the addresses that they led to: in audit mode all of them. */
+static name_allowed *keeps_addresses(const struct enforcer *enforcer)
+{
+    return enforcer->config->audit ? always_allowed : still_allowed;
+}
+
 /* Once: a kernel does not learn it. */
 static void warn_of_frames(struct enforcer *enforcer)
 {
     bool guarded = nft_guards_frames(enforcer->nft);
-    if (enforcer->warned_of_frames || !enforcer->config->filter || (guarded && !guard_kernel_has_xdp()))
+    if (enforcer->warned_of_frames || !enforcer->config->filter || enforcer->config->audit ||
+        (guarded && !guard_kernel_has_xdp()))
         return;
     enforcer->warned_of_frames = true;
     log_printf(enforcer->log, LOG_WARN,
@@ -55,7 +69,7 @@ int enforcer_install(struct enforcer *enforcer, struct why *why)
 {
     struct policy_layers layers = enforcer_layers(enforcer);
     struct nft_policy rules = for_kernel(&layers);
-    int error = nft_restore(enforcer->nft, &rules, still_allowed, &layers, why);
+    int error = nft_restore(enforcer->nft, &rules, keeps_addresses(enforcer), &layers, why);
     if (!error)
         error = nft_install(enforcer->nft, &rules, why);
     if (error)
@@ -82,7 +96,7 @@ void enforcer_settle(struct enforcer *enforcer, nft_settled *done, void *ctx)
 static int enforce(struct enforcer *enforcer, const struct policy_layers *layers, struct why *why)
 {
     struct nft_policy rules = for_kernel(layers);
-    int error = nft_apply(enforcer->nft, &rules, still_allowed, (void *)(uintptr_t)layers, why);
+    int error = nft_apply(enforcer->nft, &rules, keeps_addresses(enforcer), (void *)(uintptr_t)layers, why);
     if (!error)
         dns_proxy_set_layers(enforcer->proxy, layers);
     return error;
@@ -186,6 +200,14 @@ const char *enforcer_refusal(const struct enforcer *enforcer, const struct ip_ad
     struct lease_info lease;
     nft_lookup(enforcer->nft, addr, &lease);
     return lease.state == LEASE_REVOKED ? "revoked" : "default";
+}
+
+bool enforcer_needs_rule(const struct enforcer *enforcer, const struct ip_addr *addr)
+{
+    struct policy_layers layers = enforcer_layers(enforcer);
+    struct lease_info lease;
+    nft_lookup(enforcer->nft, addr, &lease);
+    return policy_decide_addr(&layers, addr).layer == LAYER_POLICY && !lease.names[0];
 }
 
 static void log_event(struct enforcer *enforcer, enum log_event event, const char *msg, const char *source,

@@ -57,6 +57,8 @@ bool enforcer_keep(struct enforcer *enforcer, struct why *why);
 /* What of the policy refuses this address: the target of a rule, `revoked` when it was taken away with a permission
  * before, else `default`. Lives until the policy changes. */
 const char *enforcer_refusal(const struct enforcer *enforcer, const struct ip_addr *addr);
+/* Whether a policy needs a rule to allow this address: no always file decides about it, and no name led to it. */
+bool enforcer_needs_rule(const struct enforcer *enforcer, const struct ip_addr *addr);
 /* The event egress.loaded. */
 void enforcer_log_loaded(struct enforcer *enforcer);
 /* Gives up what it owns. */

@@ -89,5 +89,5 @@ int health_ask(const struct sock_addr *addr, unsigned timeout_ms, struct why *wh
         return why_set(why, -EPROTO, "what answers at %s is not the sidecar", sock_addr_format(addr, where));
     body += 4;
     size_t len = strcspn(body, "\n");
-    return status == 200 ? 0 : why_set(why, -EHOSTDOWN, "%.*s", (int)len, body);
+    return why_set(why, status == 200 ? 0 : -EHOSTDOWN, "%.*s", (int)len, body);
 }

@@ -7,8 +7,8 @@
 
 /* Where GET /healthz is asked when the API listens on `listen`: an unspecified address is that of loopback. */
 struct sock_addr health_address(const struct sock_addr *listen, bool any);
-/* 0 when the answer is 200; -EHOSTDOWN with its line as `why` when it is another one, -errno when there is none within
- * `timeout_ms`. Blocks. */
+/* 0 when the answer is 200, -EHOSTDOWN when it is another one, either with its line as `why`; -errno when there is none
+ * within `timeout_ms`. Blocks. */
 int health_ask(const struct sock_addr *addr, unsigned timeout_ms, struct why *why);
 
 #endif

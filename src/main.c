@@ -37,7 +37,7 @@ static const char usage[] =
     "  --version  the version\n"
     "\n"
     "Environment (OPENSANDBOX_EGRESS_ in front of all but the last two):\n"
-    "  MODE              dns (default) or dns+nft\n"
+    "  MODE              dns (default) or dns+nft; with +audit nothing is refused, only recorded\n"
     "  RULES             first policy: "
     "{\"defaultAction\":\"deny\",\"egress\":[{\"action\":\"allow\",\"target\":\"*.pypi.org\"}]}\n"
     "  POLICY_FILE       beats RULES when valid; every accepted change is written back to it\n"
@@ -199,7 +199,7 @@ static int health(void)
     config_free(config);
     if (health_ask(&addr, HEALTH_TIMEOUT_MS, &why))
         return complain(EXIT_FAILURE, &why);
-    return puts("ok") < 0;
+    return puts(why.text) < 0; /* "ok", or that nothing is enforced */
 }
 
 /* A process of its own from the start: another layout of memory for every try of whoever made the last one crash. */

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "base/metrics.h"
-#include "policy/policy.h"
+#include "policy/seen.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,13 +28,14 @@ struct policy_change {
     void (*answered)(struct policy_change *change); /* for the loop to call; the change is the API's again then */
 };
 
-/* A letter to the loop: what is in force, and what is known of an address? */
+/* A letter to the loop: what is in force, and what is known of an address, or was seen since the start? */
 struct policy_question {
     struct mail mail;
-    bool about_address;
+    bool about_address, about_seen;
     struct ip_addr addr;
     struct policy_layers layers; /* the answer: references, for the API to give up */
     struct lease_info lease;     /* of the address */
+    struct seen *seen;           /* a copy, for the API to free; NULL when memory is short */
     void (*answered)(struct policy_question *question); /* for the loop to call; the question is the API's again then */
 };
 
@@ -58,7 +59,8 @@ struct api_settings {
     const char *token;            /* NULL: open */
     size_t max_rules;             /* 0: no limit */
     const char *policy_file;      /* NULL: changes are not written */
-    const char *enforcement_mode; /* "dns" or "dns+nft" */
+    const char *enforcement_mode; /* "dns" or "dns+nft", either with "+audit" */
+    bool audit;                   /* nothing is enforced, and /healthz says so */
     unsigned request_timeout_ms;  /* to send headers, and again for the body and to take the answer; 0: 30 s */
     struct metrics *metrics;
 };

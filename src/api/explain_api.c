@@ -9,11 +9,18 @@
 #include <stdio.h>
 #include <string.h>
 
+/* In an answer of GET /policy/suggested that lacks some of them. */
+#define INCOMPLETE_HEADER "OPENSANDBOX-EGRESS-INCOMPLETE"
+
+struct lookup;
+typedef void lookup_answer(const struct lookup *lookup);
+
 /* A request that waits for what the loop says. */
 struct lookup {
     struct policy_question question; /* to the loop and back */
     struct api *api;
     struct request *request;
+    lookup_answer *answer;
     struct rule_list *target; /* NULL, or one rule with the name or address in question */
 };
 
@@ -22,6 +29,7 @@ static void lookup_free(struct lookup *lookup)
     if (!lookup)
         return;
     rule_list_free(lookup->target);
+    seen_free(lookup->question.seen);
     free(lookup);
 }
 
@@ -77,6 +85,11 @@ static void answer_explain(const struct lookup *lookup)
     request_answer(lookup->request, MHD_HTTP_OK, "application/json", &body);
 }
 
+static void answer_out_of_memory(const struct lookup *lookup)
+{
+    request_answer_line(lookup->request, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory");
+}
+
 static void answer_effective(const struct lookup *lookup)
 {
     struct api *api = lookup->api;
@@ -85,17 +98,35 @@ static void answer_effective(const struct lookup *lookup)
     if (answer)
         request_answer_response(lookup->request, MHD_HTTP_OK, "application/json", answer);
     else
-        request_answer_line(lookup->request, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory");
+        answer_out_of_memory(lookup);
+}
+
+static void answer_suggested(const struct lookup *lookup)
+{
+    struct policy *policy;
+    bool no_names, no_addrs;
+    if (!lookup->question.seen || seen_policy(lookup->question.seen, &policy, &no_names, &no_addrs)) {
+        answer_out_of_memory(lookup);
+        return;
+    }
+    struct buf body = {0};
+    policy_to_json(policy, &body);
+    policy_unref(policy);
+    buf_putc(&body, '\n');
+    request_answer(lookup->request, MHD_HTTP_OK, "application/json", &body);
+    no_addrs |= metric_get(lookup->api->settings.metrics, METRIC_PEERS_SUPPRESSED) > 0;
+    if (no_names || no_addrs)
+        request_answer_header(lookup->request, INCOMPLETE_HEADER,
+                              !no_addrs   ? "names"
+                              : !no_names ? "addresses"
+                                          : "names, addresses");
 }
 
 static void on_back(struct mail *mail, void *ctx)
 {
     struct lookup *lookup = (struct lookup *)mail; /* the first member of its first member */
     struct api *api = ctx;
-    if (lookup->target)
-        answer_explain(lookup);
-    else
-        answer_effective(lookup);
+    lookup->answer(lookup);
     policy_layers_unref(&lookup->question.layers);
     api->n_lookups--;
     server_resume(lookup->request);
@@ -123,7 +154,7 @@ static void ask(struct lookup *lookup)
     api->hooks.ask(api->hooks.ctx, &lookup->question);
 }
 
-static struct lookup *lookup_new(struct api *api, struct request *request)
+static struct lookup *lookup_new(struct api *api, struct request *request, lookup_answer *answer)
 {
     struct lookup *lookup = calloc(1, sizeof(*lookup));
     if (!lookup) {
@@ -132,6 +163,7 @@ static struct lookup *lookup_new(struct api *api, struct request *request)
     }
     lookup->api = api;
     lookup->request = request;
+    lookup->answer = answer;
     return lookup;
 }
 
@@ -160,7 +192,7 @@ void explain_api_get(struct api *api, struct request *request)
         request_answer_line(request, MHD_HTTP_BAD_REQUEST, "target: missing; expected a name or an IP address");
         return;
     }
-    _cleanup_(cleanup_lookup) struct lookup *lookup = lookup_new(api, request);
+    _cleanup_(cleanup_lookup) struct lookup *lookup = lookup_new(api, request, answer_explain);
     if (!lookup)
         return;
     struct why why;
@@ -176,7 +208,16 @@ void explain_api_get(struct api *api, struct request *request)
 
 void effective_api_get(struct api *api, struct request *request)
 {
-    struct lookup *lookup = lookup_new(api, request);
+    struct lookup *lookup = lookup_new(api, request, answer_effective);
     if (lookup)
         ask(lookup);
+}
+
+void suggested_api_get(struct api *api, struct request *request)
+{
+    struct lookup *lookup = lookup_new(api, request, answer_suggested);
+    if (!lookup)
+        return;
+    lookup->question.about_seen = true;
+    ask(lookup);
 }

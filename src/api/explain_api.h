@@ -1,5 +1,5 @@
-/* GET of /policy/explain and /policy/effective: what is in force, the always files and learned addresses included. The
- * loop is asked for it; the requests wait suspended. */
+/* GET of /policy/explain, /policy/effective and /policy/suggested: what is in force, the always files and learned
+ * addresses included, and what would have been enough. The loop is asked for it; the requests wait suspended. */
 #ifndef API_EXPLAIN_API_H
 #define API_EXPLAIN_API_H
 
@@ -8,5 +8,7 @@
 /* ?target=NAME-or-IP: which rule of which layer decides, and what is known of the address. */
 request_handler explain_api_get;
 request_handler effective_api_get;
+/* The smallest policy that would have allowed what was seen since the start (policy/seen.h), as it can be posted. */
+request_handler suggested_api_get;
 
 #endif

@@ -62,6 +62,7 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
         .max_rules = daemon->config->max_rules,
         .policy_file = daemon->config->policy_file,
         .enforcement_mode = daemon->config->mode,
+        .audit = daemon->config->audit,
         .metrics = &daemon->metrics,
     };
     struct api_hooks hooks = daemon_api_hooks(daemon);
@@ -87,6 +88,11 @@ static void log_start(struct daemon *daemon)
     struct why why;
     if (guard_network_namespace(config_allows_host_network(), &why) != GUARD_OK)
         log_printf(daemon->log, LOG_WARN, "%s", why.text);
+    if (daemon->config->audit)
+        log_printf(daemon->log, LOG_WARN,
+                   "OPENSANDBOX_EGRESS_MODE=%s: NOTHING IS ENFORCED: what the policy denies passes, and is recorded as "
+                   "denied with audit = true",
+                   daemon->config->mode);
     if (!daemon->config->token)
         log_printf(daemon->log, LOG_WARN,
                    "OPENSANDBOX_EGRESS_TOKEN is not set: the sandbox itself can change its policy through the API");
@@ -133,6 +139,7 @@ static bool release(struct daemon *daemon)
     dns_proxy_free(daemon->enforcer.proxy);
     peers_free(daemon->peers);
     nft_free(daemon->enforcer.nft);
+    seen_free(daemon->seen);
     listeners_close(&daemon->listeners);
     if (!exporter_stop(daemon->exporter, STOP_TIMEOUT_MS))
         return false;

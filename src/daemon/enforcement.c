@@ -14,7 +14,7 @@ void daemon_tell_health(struct daemon *daemon)
                               ? "the kernel holds a policy whose file could not be written; post it again"
                               : NULL;
     atomic_store_explicit(&daemon->trouble, trouble, memory_order_release);
-    metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE, !daemon->table_lost);
+    metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE, !daemon->table_lost && !daemon->config->audit);
 }
 
 static void keep_table(struct daemon *daemon)
@@ -29,10 +29,22 @@ static void keep_table(struct daemon *daemon)
     daemon_tell_health(daemon);
 }
 
+/* Once. */
+static void tell_of_seen(struct daemon *daemon)
+{
+    if (daemon->told_of_seen || !seen_is_full(daemon->seen))
+        return;
+    daemon->told_of_seen = true;
+    log_printf(daemon->log, LOG_WARN,
+               "GET /policy/suggested will lack something: it has room for %d names and %d addresses", SEEN_NAMES_MAX,
+               SEEN_ADDRS_MAX);
+}
+
 static void keep_fired(struct loop_timer *timer)
 {
     struct daemon *daemon = timer->owner;
     keep_table(daemon);
+    tell_of_seen(daemon);
     loop_timer_set(daemon->loop, timer, loop_now(daemon->loop) + KEEP_NS);
 }
 
@@ -63,9 +75,16 @@ static const char *refused_by(void *ctx, const struct ip_addr *addr)
     return enforcer_refusal(&daemon->enforcer, addr);
 }
 
+static void peer_seen(void *ctx, const struct ip_addr *addr)
+{
+    struct daemon *daemon = ctx;
+    if (enforcer_needs_rule(&daemon->enforcer, addr))
+        seen_addr(daemon->seen, addr);
+}
+
 static void start_peers(struct daemon *daemon)
 {
-    struct peers_hooks hooks = {.ctx = daemon, .refused_by = refused_by};
+    struct peers_hooks hooks = {.ctx = daemon, .refused_by = refused_by, .seen = peer_seen};
     struct why why;
     int error = peers_new(daemon->loop, &daemon->kernel, &hooks, daemon->log, &daemon->peers, &why);
     daemon->kernel.log_peers = !error;
@@ -108,6 +127,7 @@ static void set_kernel(struct daemon *daemon)
     const struct sources *sources = &daemon->sources;
     daemon->kernel = (struct nft_settings){
         .filter = config->filter,
+        .audit = config->audit,
         .dns_port = config->dns_port,
         .mark = daemon->mark,
         .upstreams = sources->upstreams,
@@ -147,6 +167,8 @@ static int start_proxy(struct daemon *daemon, struct why *why)
         .n_search = sources->resolv_conf.n_search,
         .ndots = sources->resolv_conf.ndots,
         .log_skip = daemon->enforcer.always.log_skip,
+        .audit = config->audit,
+        .seen = daemon->seen,
         .metrics = &daemon->metrics,
     };
     struct dns_hooks hooks = {
@@ -164,6 +186,8 @@ static int start_proxy(struct daemon *daemon, struct why *why)
 enum daemon_exit daemon_start_enforcement(struct daemon *daemon, struct why *why)
 {
     const struct config *config = daemon->config;
+    if (seen_new(&daemon->seen))
+        return daemon_failed(EXIT_UNAVAILABLE, why, -ENOMEM, "cannot start");
     set_kernel(daemon);
     if (config->filter)
         start_peers(daemon);

@@ -52,6 +52,8 @@ static void deliver_question(struct mail *mail, void *ctx)
     struct daemon *daemon = ctx;
     struct policy_layers layers = enforcer_layers(&daemon->enforcer);
     question->layers = policy_layers_ref(&layers);
+    if (question->about_seen && seen_copy(daemon->seen, &question->seen))
+        question->seen = NULL;
     if (question->about_address)
         nft_lookup(daemon->enforcer.nft, &question->addr, &question->lease);
     question->answered(question);

@@ -48,6 +48,8 @@ struct daemon {
     struct nft_settings kernel;
     struct peers *peers; /* NULL: direct connections are not logged */
     struct enforcer enforcer;
+    struct seen *seen;
+    bool told_of_seen;   /* that it is full */
     struct watch *watch; /* on the always files */
     struct api *api;
     struct policy_change *change; /* the API's newest */

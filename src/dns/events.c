@@ -53,17 +53,20 @@ void event_outbound_failed(struct log *log, const struct dns_question *question,
 }
 
 void event_denied(struct log *log, enum log_level level, const struct dns_question *question,
-                  const struct decision *decision)
+                  const struct decision *decision, bool audit)
 {
     if (!log_begin(log, level, LOG_DENIED, "egress denied"))
         return;
     const char *rule = decision->rule ? decision->rule->text : "default";
     log_name(log, "target.host", question->name, question->name_len);
     log_str(log, "rule", rule, strlen(rule));
+    if (audit)
+        log_bool(log, "audit", true);
     log_end(log);
 }
 
-void event_rebinding(struct log *log, const struct dns_question *question, const struct rebinding *rebinding)
+void event_rebinding(struct log *log, const struct dns_question *question, const struct rebinding *rebinding,
+                     bool audit)
 {
     static const char rule[] = "rebinding guard";
     if (!log_begin(log, LOG_INFO, LOG_DENIED, "egress denied"))
@@ -72,5 +75,7 @@ void event_rebinding(struct log *log, const struct dns_question *question, const
     log_name(log, "target.host", question->name, question->name_len);
     log_str(log, "rule", rule, sizeof(rule) - 1);
     log_ips(log, "target.ips", rebinding->refused, n);
+    if (audit)
+        log_bool(log, "audit", true);
     log_end(log);
 }

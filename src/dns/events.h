@@ -15,10 +15,11 @@ void event_outbound_kept(struct log *log, const struct policy *skip, const struc
                          const struct dns_found *found, size_t n);
 /* egress.outbound: a name was let through and no upstream answered. */
 void event_outbound_failed(struct log *log, const struct dns_question *question, const char *error);
-/* egress.denied: the name was let through, and these of its addresses were not. */
-void event_rebinding(struct log *log, const struct dns_question *question, const struct rebinding *rebinding);
-/* egress.denied */
+/* egress.denied: the name was let through, and these of its addresses were not; `audit`: they would not have been. */
+void event_rebinding(struct log *log, const struct dns_question *question, const struct rebinding *rebinding,
+                     bool audit);
+/* egress.denied; `audit`: it would have been denied. */
 void event_denied(struct log *log, enum log_level level, const struct dns_question *question,
-                  const struct decision *decision);
+                  const struct decision *decision, bool audit);
 
 #endif

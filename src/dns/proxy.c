@@ -54,6 +54,8 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
     proxy->search = settings->search;
     proxy->n_search = settings->n_search;
     proxy->log_skip = settings->log_skip;
+    proxy->audit = settings->audit;
+    proxy->seen = settings->seen;
     proxy->log = log;
     proxy->metrics = settings->metrics;
     metric_set(proxy->metrics, METRIC_UPSTREAMS_HEALTHY, settings->n_upstreams); /* until a probe says otherwise */

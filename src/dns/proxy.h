@@ -8,7 +8,7 @@
 #include "base/loop.h"
 #include "base/metrics.h"
 #include "dns/resolv_conf.h"
-#include "policy/policy.h"
+#include "policy/seen.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -22,7 +22,7 @@ struct dns_hooks {
     /* Seconds for which a client may hold an address that is learned now with this TTL; NULL: as long as it says. */
     uint32_t (*hold_seconds)(uint32_t ttl);
     /* A client's query for this name (wire format, lower-case) was denied; not called for names that a search list
-     * made. NULL: nobody wants to know. */
+     * made, nor with audit. NULL: nobody wants to know. */
     void (*denied)(void *ctx, const uint8_t *name, size_t len);
     /* Upstream `i` of the settings turned out to ask us, and is not asked any more; `left` others are. */
     void (*upstream_loops)(void *ctx, size_t i, size_t left);
@@ -47,6 +47,8 @@ struct dns_settings {
     size_t n_search;
     unsigned ndots;                /* as in resolv_conf.h, for names that the sidecar itself looks up */
     const struct policy *log_skip; /* names not logged on success; may be NULL; see dns_proxy_set_log_skip */
+    bool audit;                    /* what would be refused is recorded, and answered as if it were allowed */
+    struct seen *seen;             /* what the policy decides goes in, see seen.h; NULL: nothing */
     struct metrics *metrics;
 };
 

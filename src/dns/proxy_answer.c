@@ -48,6 +48,13 @@ void proxy_release_all(struct dns_proxy *proxy, struct query *query)
     }
 }
 
+/* For the policy that would have allowed it. */
+static void note_name(struct dns_proxy *proxy, const struct query *query, const struct dns_question *question)
+{
+    if (proxy->seen && !query->always)
+        seen_name(proxy->seen, question->name, question->name_len);
+}
+
 /* SERVFAIL to whoever asked, and the end of the query. */
 static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_question *question, int ede,
                  const char *error)
@@ -58,8 +65,10 @@ static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_
         wire_store16(asker->packet, asker->client_id); /* it is not sent any more */
         replies_empty(&proxy->replies, &client, asker->packet, question->end, &asker->edns, LDNS_RCODE_SERVFAIL, ede,
                       error);
-        event_outbound_failed(proxy->log, question, error);
+        if (!asker->denied)
+            event_outbound_failed(proxy->log, question, error);
     }
+    note_name(proxy, query, question); /* whether it exists is not known */
     proxy_release_all(proxy, query);
 }
 
@@ -111,7 +120,8 @@ static void deliver_to(struct dns_proxy *proxy, const struct staged *staged, con
     if (!query->tcp && len > query->client_payload)
         len = dns_reply_truncate(msg, query->question_end, &query->edns);
     replies_send(&proxy->replies, &client, msg, len);
-    event_outbound(proxy->log, proxy->log_skip, &staged->question, proxy->addresses + staged->first, staged->n);
+    if (!query->denied)
+        event_outbound(proxy->log, proxy->log_skip, &staged->question, proxy->addresses + staged->first, staged->n);
 }
 
 /* Everybody gets a copy but the first, and, over TCP, where sending copies. */
@@ -142,7 +152,7 @@ void proxy_commit(void *ctx)
     bool all = learn(proxy, 0, proxy->n_addresses);
     for (size_t i = 0; i < proxy->n_staged; i++) {
         struct staged *staged = &proxy->staged[i];
-        staged->reachable = all || learn(proxy, staged->first, staged->n);
+        staged->reachable = all || learn(proxy, staged->first, staged->n) || proxy->audit;
         if (staged->reachable)
             deliver(proxy, staged);
         else
@@ -156,6 +166,20 @@ void proxy_commit(void *ctx)
     proxy->n_staged = proxy->n_addresses = 0;
 }
 
+/* With audit: the answer stays whole. What would be taken out is not learned all the same, since a later start that
+ * enforces takes over what was. */
+static void pass_refused(struct dns_proxy *proxy, struct staged *staged, const struct rebinding *rebinding)
+{
+    staged->n = rebinding_filter(rebinding, proxy->found, staged->n);
+    staged->query->keyed = false; /* the next one is recorded, too */
+}
+
+static void note_refused(struct dns_proxy *proxy, const struct rebinding *rebinding)
+{
+    for (size_t i = 0; proxy->seen && i < rebinding->n_refused && i < REBINDING_SHOWN_MAX; i++)
+        seen_addr(proxy->seen, &rebinding->refused[i]);
+}
+
 /* Takes out of the answer what the rebinding guard refuses. 0; -ENODATA when nothing is left, or -EBADMSG. */
 static int guard_addresses(struct dns_proxy *proxy, struct staged *staged)
 {
@@ -163,9 +187,14 @@ static int guard_addresses(struct dns_proxy *proxy, struct staged *staged)
     int error = rebinding_scan(&rebinding, staged->msg, staged->len, staged->question.end);
     if (error || !rebinding.n_refused)
         return error;
-    if (LDNS_TC_WIRE(staged->msg))
+    if (LDNS_TC_WIRE(staged->msg) && !proxy->audit)
         return -EBADMSG;
-    event_rebinding(proxy->log, &staged->question, &rebinding);
+    event_rebinding(proxy->log, &staged->question, &rebinding, proxy->audit);
+    note_refused(proxy, &rebinding);
+    if (proxy->audit) {
+        pass_refused(proxy, staged, &rebinding);
+        return 0;
+    }
     staged->n = rebinding_filter(&rebinding, proxy->found, staged->n);
     if (staged->n)
         staged->len = dns_reply_addresses(staged->msg, staged->len, staged->question.end, &staged->query->edns,
@@ -244,7 +273,7 @@ bool proxy_answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
     struct staged *staged = &proxy->staged[proxy->n_staged];
     *staged = (struct staged){.query = query, .msg = msg, .len = len, .first = proxy->n_addresses};
     question_of(query, &staged->question);
-    if (query->generation != proxy->generation) {
+    if (query->generation != proxy->generation && !proxy->audit) {
         struct decision decision = policy_decide(&proxy->layers, staged->question.name, staged->question.name_len);
         if (decision.action == ACTION_DENY) {
             deny_late(proxy, staged, &decision);
@@ -252,6 +281,8 @@ bool proxy_answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
         }
     }
     int error = stage_addresses(proxy, staged);
+    if (error != -EBADMSG && LDNS_RCODE_WIRE(msg) != LDNS_RCODE_NXDOMAIN) /* what does not exist need not be allowed */
+        note_name(proxy, query, &staged->question);
     if (!error) {
         proxy_keep(proxy, staged);
         proxy->n_staged++;

@@ -25,7 +25,8 @@ static bool all_reachable(const struct dns_proxy *proxy, size_t n)
 }
 
 bool proxy_serve_kept(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
-                      const struct dns_question *question, const struct dns_edns *edns, const struct cache_key *key)
+                      const struct dns_question *question, const struct dns_edns *edns, const struct cache_key *key,
+                      bool denied)
 {
     forget_when_moved(proxy);
     uint8_t *msg = replies_room(&proxy->replies, CACHE_ROOM);
@@ -40,7 +41,8 @@ bool proxy_serve_kept(struct dns_proxy *proxy, const struct client *client, cons
     replies_send(&proxy->replies, client, msg, len);
     proxy_count(proxy, client, DNS_ALLOWED);
     metric_add(proxy->metrics, (enum metric)(METRIC_DNS_CACHE_HITS + (client->tcp ? DNS_TCP : DNS_UDP)), 1);
-    event_outbound_kept(proxy->log, proxy->log_skip, question, proxy->found, n);
+    if (!denied)
+        event_outbound_kept(proxy->log, proxy->log_skip, question, proxy->found, n);
     return true;
 }
 

@@ -3,17 +3,27 @@
 #include "base/wire.h"
 #include "dns/events.h"
 
+/* What a denial leaves behind; with audit it stays without consequence, and what the name leads to is not known yet. */
+static void record_denied(struct dns_proxy *proxy, const struct dns_question *question, const struct decision *decision)
+{
+    metric_add(proxy->metrics, METRIC_POLICY_DENIED, 1);
+    bool made = search_list_made(&proxy->layers, proxy->search, proxy->n_search, question->name, question->name_len);
+    event_denied(proxy->log, made ? LOG_DEBUG : LOG_INFO, question, decision, proxy->audit);
+    if (made || proxy->audit)
+        return;
+    if (proxy->seen && decision->layer == LAYER_POLICY)
+        seen_name(proxy->seen, question->name, question->name_len);
+    if (proxy->hooks.denied)
+        proxy->hooks.denied(proxy->hooks.ctx, question->name, question->name_len);
+}
+
 void proxy_deny(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
                 const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision)
 {
     proxy_count(proxy, client, DNS_DENIED);
-    metric_add(proxy->metrics, METRIC_POLICY_DENIED, 1);
     replies_empty(&proxy->replies, client, query, question->end, edns, LDNS_RCODE_NXDOMAIN, LDNS_EDE_BLOCKED,
                   "blocked by egress policy");
-    bool made = search_list_made(&proxy->layers, proxy->search, proxy->n_search, question->name, question->name_len);
-    event_denied(proxy->log, made ? LOG_DEBUG : LOG_INFO, question, decision);
-    if (!made && proxy->hooks.denied)
-        proxy->hooks.denied(proxy->hooks.ctx, question->name, question->name_len);
+    record_denied(proxy, question, decision);
 }
 
 /* Transfers and meta-queries have no place between a stub and a resolver; NULL is a tunnel's favourite. */
@@ -27,7 +37,8 @@ static bool type_refused(uint16_t type)
 
 /* `key` is NULL when the answer is for this client alone. */
 static void forward(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len,
-                    const struct dns_question *question, const struct dns_edns *edns, const struct cache_key *key)
+                    const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision,
+                    const struct cache_key *key)
 {
     bool drop_options = edns->present && edns->plain;
     if (drop_options)
@@ -53,6 +64,8 @@ static void forward(struct dns_proxy *proxy, const struct client *client, const 
     query->type = question->type;
     query->edns = *edns;
     query->generation = proxy->generation;
+    query->denied = decision->action == ACTION_DENY;
+    query->always = decision->layer != LAYER_POLICY;
     query->started_ns = loop_now(proxy->loop);
     metric_add(proxy->metrics, METRIC_DNS_IN_FLIGHT, 1);
     if (key) {
@@ -65,15 +78,15 @@ static void forward(struct dns_proxy *proxy, const struct client *client, const 
 }
 
 static void answer(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len,
-                   const struct dns_question *question, const struct dns_edns *edns)
+                   const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision)
 {
     if (!proxy->cache || !edns->plain) {
-        forward(proxy, client, msg, len, question, edns, NULL);
+        forward(proxy, client, msg, len, question, edns, decision, NULL);
         return;
     }
     struct cache_key key = cache_key(proxy->cache, msg, question, edns);
-    if (!proxy_serve_kept(proxy, client, msg, question, edns, &key))
-        forward(proxy, client, msg, len, question, edns, &key);
+    if (!proxy_serve_kept(proxy, client, msg, question, edns, &key, decision->action == ACTION_DENY))
+        forward(proxy, client, msg, len, question, edns, decision, &key);
 }
 
 static void handle_query(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len)
@@ -111,13 +124,15 @@ static void handle_query(struct dns_proxy *proxy, const struct client *client, c
         return;
     }
     struct decision decision = policy_decide(&proxy->layers, question.name, question.name_len);
-    if (decision.action == ACTION_DENY) {
+    if (decision.action == ACTION_DENY && proxy->audit)
+        record_denied(proxy, &question, &decision);
+    if (decision.action == ACTION_DENY && !proxy->audit) {
         proxy_deny(proxy, client, msg, &question, &edns, &decision);
     } else if (type_refused(question.type)) {
         proxy_count(proxy, client, DNS_REFUSED);
         replies_empty(&proxy->replies, client, msg, question.end, &edns, LDNS_RCODE_REFUSED, DNS_EDE_NONE, NULL);
     } else {
-        answer(proxy, client, msg, len, &question, &edns);
+        answer(proxy, client, msg, len, &question, &edns, &decision);
     }
 }
 

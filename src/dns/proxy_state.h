@@ -36,6 +36,8 @@ struct dns_proxy {
     const struct dns_suffix *search;
     size_t n_search;
     const struct policy *log_skip;
+    bool audit;
+    struct seen *seen; /* or NULL */
     struct log *log;
     struct metrics *metrics;
     struct replies replies; /* and the UDP listeners */
@@ -60,13 +62,15 @@ void proxy_tcp_query(void *ctx, struct tcp_client *client, uint8_t *msg, size_t 
 /* What the listeners' limits took away. */
 void proxy_udp_left_out(void *ctx, unsigned n);
 void proxy_tcp_limited(void *ctx);
-/* Refuses a name: the reply and the event. */
+/* Refuses a name: the reply and the event. Not with audit. */
 void proxy_deny(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
                 const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision);
 
-/* Answers from the cache, when it has an answer whose addresses stay reachable for as long as it may be held. */
+/* Answers from the cache, when it has an answer whose addresses stay reachable for as long as it may be held. Recorded
+ * unless `denied`: with audit, the name was recorded as that. */
 bool proxy_serve_kept(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
-                      const struct dns_question *question, const struct dns_edns *edns, const struct cache_key *key);
+                      const struct dns_question *question, const struct dns_edns *edns, const struct cache_key *key,
+                      bool denied);
 /* Keeps a staged answer, whose addresses are in proxy->found, if it may be kept. */
 void proxy_keep(struct dns_proxy *proxy, const struct staged *staged);
 /* Bytes that a client takes over UDP. */

@@ -52,6 +52,8 @@ struct query {
     uint16_t type;
     struct dns_edns edns;
     uint32_t generation; /* of the policy that let it through */
+    bool denied;         /* with audit: policy denies it, and that was recorded */
+    bool always;         /* an always file decided, and not the policy */
     /* with whom it is shared, see sharing.h */
     bool keyed; /* `key` is set: its answer may be kept */
     bool shared;

@@ -102,10 +102,15 @@ void chain_dns(struct batch *batch, const struct nft_settings *settings)
     verdict_redirect(&rule, settings->dns_port);
 }
 
-static void chain_refuse(struct batch *batch)
+/* With audit it refuses nothing, so whatever goes there has passed its last rule. */
+static void chain_refuse(struct batch *batch, const struct nft_settings *settings)
 {
     table_add_chain(batch, "refuse");
     struct rule rule = rule_begin(batch, "refuse");
+    if (settings->audit) {
+        verdict(&rule, NF_ACCEPT, NULL);
+        return;
+    }
     verdict_tcp_reset(&rule);
     rule = rule_begin(batch, "refuse");
     verdict_prohibited(&rule);
@@ -143,12 +148,15 @@ static void chain_loopback(struct batch *batch, const struct nft_settings *setti
     static const struct ip_addr docker = {AF_INET, {127, 0, 0, 11}};
     static const struct ip_addr systemd = {AF_INET, {127, 0, 0, 53}};
     table_add_chain(batch, "loopback");
-    /* A forged source would pass for a peer, or for an upstream's answer. The kernel's own resets for refused
-     * connections do come from the refused address; they are related to it. */
-    struct rule rule = rule_begin(batch, "loopback");
-    match_local(&rule, PACKET_SOURCE, NFT_CMP_NEQ);
-    match_ct_other_state(&rule, NF_CT_STATE_BIT(IP_CT_RELATED));
-    verdict(&rule, NF_DROP, NULL);
+    struct rule rule;
+    if (!settings->audit) {
+        /* A forged source would pass for a peer, or for an upstream's answer. The kernel's own resets for refused
+         * connections do come from the refused address; they are related to it. */
+        rule = rule_begin(batch, "loopback");
+        match_local(&rule, PACKET_SOURCE, NFT_CMP_NEQ);
+        match_ct_other_state(&rule, NF_CT_STATE_BIT(IP_CT_RELATED));
+        verdict(&rule, NF_DROP, NULL);
+    }
     refuse_local_resolver(batch, settings, &docker, 0);
     refuse_local_resolver(batch, settings, &systemd, PORT_DNS);
     for (size_t i = 0; i < settings->n_upstreams; i++) {
@@ -170,7 +178,7 @@ static void egress_begin(struct batch *batch, const struct nft_settings *setting
                                          ND_NEIGHBOR_SOLICIT,
                                          ND_NEIGHBOR_ADVERT,
                                          143 /* MLDv2 report, RFC 3810 section 5.2 */};
-    chain_refuse(batch);
+    chain_refuse(batch, settings);
     chain_link(batch);
     chain_loopback(batch, settings);
 
@@ -183,10 +191,12 @@ static void egress_begin(struct batch *batch, const struct nft_settings *setting
     match_local(&rule, PACKET_DESTINATION, NFT_CMP_EQ);
     verdict(&rule, NFT_GOTO, "loopback");
 
-    /* With a forged source a packet could pass for the reply to a connection that never was. */
-    rule = rule_begin(batch, "egress");
-    match_local(&rule, PACKET_SOURCE, NFT_CMP_NEQ);
-    verdict(&rule, NF_DROP, NULL);
+    if (!settings->audit) {
+        /* With a forged source a packet could pass for the reply to a connection that never was. */
+        rule = rule_begin(batch, "egress");
+        match_local(&rule, PACKET_SOURCE, NFT_CMP_NEQ);
+        verdict(&rule, NF_DROP, NULL);
+    }
 
     rule = rule_begin(batch, "egress");
     match_ct_reply(&rule);
@@ -267,7 +277,7 @@ static void prolong_learned(struct batch *batch)
 
 void chain_egress(struct batch *batch, const struct nft_settings *settings, bool default_allow)
 {
-    table_add_output_chain(batch, "egress", "filter", PRIORITY_EGRESS, NF_DROP);
+    table_add_output_chain(batch, "egress", "filter", PRIORITY_EGRESS, chain_policy(settings, false));
     egress_begin(batch, settings);
     chain_denied(batch, settings);
     chain_direct(batch, settings);
@@ -288,12 +298,17 @@ void chain_egress(struct batch *batch, const struct nft_settings *settings, bool
     table_add_chain(batch, "fallback");
     rule = rule_begin(batch, "egress");
     verdict(&rule, NFT_GOTO, "fallback");
-    chain_set_default(batch, default_allow);
+    chain_set_default(batch, settings, default_allow);
 }
 
-void chain_set_default(struct batch *batch, bool default_allow)
+uint32_t chain_policy(const struct nft_settings *settings, bool default_allow)
 {
-    table_set_policy(batch, "egress", default_allow ? NF_ACCEPT : NF_DROP);
+    return default_allow || settings->audit ? NF_ACCEPT : NF_DROP;
+}
+
+void chain_set_default(struct batch *batch, const struct nft_settings *settings, bool default_allow)
+{
+    table_set_policy(batch, "egress", chain_policy(settings, default_allow));
     rules_delete(batch, "fallback");
     struct rule rule = rule_begin(batch, "fallback");
     verdict(&rule, NFT_GOTO, default_allow ? "direct" : "denied");

@@ -13,7 +13,10 @@ void chain_dns(struct batch *batch, const struct nft_settings *settings);
 /* `egress` and the chains it needs, for a policy; uses all sets. */
 void chain_egress(struct batch *batch, const struct nft_settings *settings, bool default_allow);
 /* What becomes of packets that no rule knows. Replaces what was decided before; an error when `egress` is not there. */
-void chain_set_default(struct batch *batch, bool default_allow);
+void chain_set_default(struct batch *batch, const struct nft_settings *settings, bool default_allow);
+/* The policy of `egress`: NF_ACCEPT or NF_DROP. No packet gets so far, but it holds while a table is being put in
+ * place, and says whether one that is there refuses. */
+uint32_t chain_policy(const struct nft_settings *settings, bool default_allow);
 /* `egress` of a closed sandbox: loopback and replies of connections from outside, nothing else. Uses no named set. */
 void chain_egress_closed(struct batch *batch);
 

@@ -36,7 +36,7 @@ static int try_tables(struct install *install, struct conn *conn, const struct t
 {
     _cleanup_batch_ struct batch *batch = NULL;
     _cleanup_devices_ struct if_nameindex *devices = NULL;
-    bool guards = tables->settings->filter && !install->no_frames;
+    bool guards = tables->settings->filter && !tables->settings->audit && !install->no_frames;
     int error = guards ? list_devices(&devices, why) : 0;
     if (error)
         return error;

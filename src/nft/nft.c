@@ -167,7 +167,7 @@ static int apply(struct nft *nft, const struct nft_policy *policy,
         return why_set(why, error, "cannot revoke addresses: %s", strerror(-error));
     }
     batch_begin(batch);
-    plan_policy(batch, &nft->policy, policy, whole);
+    plan_policy(batch, nft->settings, &nft->policy, policy, whole);
     return nft_commit_changes(nft, batch, now_ns, why);
 }
 
@@ -203,6 +203,8 @@ void nft_preview(struct nft *nft, const struct nft_policy *policy,
                  bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len),
                  void (*report)(void *ctx, const struct lease_info *lease), void *ctx)
 {
+    if (!nft_refuses(nft->settings))
+        return;
     inspect_revocation(nft->changes, &nft->policy, policy, still_allowed, report, ctx, clock_monotonic_ns());
 }
 

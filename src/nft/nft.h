@@ -20,6 +20,7 @@
 /* What stays the same for the life of the process. All pointers are borrowed and must outlive `struct nft`. */
 struct nft_settings {
     bool filter;                       /* dns+nft: the filter chain and the sets; else the redirect alone */
+    bool audit;                        /* what would be refused is logged and let through, and no flow is ended */
     uint16_t dns_port;                 /* where port 53 is redirected to, on this host */
     uint32_t mark;                     /* SO_MARK of the sidecar's own packets, not 0 */
     const struct sock_addr *upstreams; /* the mark opens their ports, and port 53, to any address */
@@ -73,14 +74,14 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy,
 typedef void nft_settled(void *ctx, int error, const struct why *why);
 /* Ends the open flows, downloads too, that lost permission with the policies applied since the last call: once it is
  * sure that they stay in force. Flows that came from outside are never touched. It does not block: a thread lists the
- * flows, and `done` is called when they have ended (at once when no permission was lost, and in dns mode). The rules
- * refuse their packets already; on failure some flows may last until they send one. At the first call, when no filter
- * of ours was in place before nft_open(), everything counts as allowed until then, and sockets that conntrack does not
- * know are ended as well. DNS flows from before the redirect are forgotten before the first call returns, in dns mode,
- * too, so that their next packet is redirected; nft_keep() looks for more of them a few times. */
+ * flows, and `done` is called when they have ended (at once when no permission was lost, in dns mode, and with audit).
+ * The rules refuse their packets already; on failure some flows may last until they send one. At the first call, when
+ * no filter of ours was in place before nft_open(), everything counts as allowed until then, and sockets that conntrack
+ * does not know are ended as well. DNS flows from before the redirect are forgotten before the first call returns, in
+ * dns mode, too, so that their next packet is redirected; nft_keep() looks for more of them a few times. */
 void nft_settle(struct nft *nft, nft_settled *done, void *ctx);
 /* Reports every learned address that is let through now and would not be after nft_apply() with the same arguments;
- * changes nothing. `ctx` is for both functions. */
+ * changes nothing. With audit there is none. `ctx` is for both functions. */
 void nft_preview(struct nft *nft, const struct nft_policy *policy,
                  bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len),
                  void (*report)(void *ctx, const struct lease_info *lease), void *ctx);
@@ -93,7 +94,7 @@ struct nft_preview {
     void *ctx; /* for all of them */
 };
 /* Reports every open TCP or UDP flow that passes now and would be ended after nft_apply() and nft_settle(), then calls
- * `done`. Does not block, see nft_settle(); one at a time. In dns mode there are none. */
+ * `done`. Does not block, see nft_settle(); one at a time. In dns mode and with audit there are none. */
 void nft_preview_flows(struct nft *nft, const struct nft_preview *what);
 /* What is known of an address that was or was not learned. */
 void nft_lookup(const struct nft *nft, const struct ip_addr *addr, struct lease_info *ret);

@@ -132,7 +132,7 @@ int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)
     *ret_repaired = false;
     if (nft->damaged)
         error = put_in_place(nft, generation, ret_repaired, why);
-    else if (nft->settings->filter)
+    else if (nft_refuses(nft->settings))
         error = guard_devices(nft, why);
     if (!error)
         nft_forget_dns(nft, NULL);

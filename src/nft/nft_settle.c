@@ -182,9 +182,9 @@ void nft_settle(struct nft *nft, nft_settled *done, void *ctx)
 {
     struct why why = {"out of memory"};
     int error = nft->dns_looks == DNS_LOOKS ? nft_forget_dns(nft, &why) : 0;
-    struct waiter *waiter = nft->settings->filter && !error ? malloc(sizeof(*waiter)) : NULL;
+    struct waiter *waiter = nft_refuses(nft->settings) && !error ? malloc(sizeof(*waiter)) : NULL;
     if (!waiter) {
-        done(ctx, error || !nft->settings->filter ? error : -ENOMEM, &why);
+        done(ctx, error || !nft_refuses(nft->settings) ? error : -ENOMEM, &why);
         return;
     }
     *waiter = (struct waiter){.next = nft->late, .done = done, .ctx = ctx};
@@ -247,9 +247,9 @@ void nft_preview_flows(struct nft *nft, const struct nft_preview *what)
 {
     struct why why = {"out of memory"};
     assert(!nft->preview);
-    struct nft_flow_preview *preview = nft->settings->filter ? calloc(1, sizeof(*preview)) : NULL;
+    struct nft_flow_preview *preview = nft_refuses(nft->settings) ? calloc(1, sizeof(*preview)) : NULL;
     if (!preview) {
-        what->done(what->ctx, nft->settings->filter ? -ENOMEM : 0, &why);
+        what->done(what->ctx, nft_refuses(nft->settings) ? -ENOMEM : 0, &why);
         return;
     }
     *preview = (struct nft_flow_preview){.nft = nft, .what = *what};

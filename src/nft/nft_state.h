@@ -40,6 +40,12 @@ struct nft {
     uint64_t look_after_ns;    /* not to be compared before */
 };
 
+/* Whether anything is refused, but what the redirect takes. */
+static inline bool nft_refuses(const struct nft_settings *settings)
+{
+    return settings->filter && !settings->audit;
+}
+
 /* Sends what was collected in `changes` together with what is in `batch`, and follows the kernel's verdict. */
 int nft_commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, struct why *why);
 /* Remembers what the table looks like, unless others change it just now. Not to be called when others may have since

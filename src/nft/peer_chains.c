@@ -98,6 +98,8 @@ void chain_denied(struct batch *batch, const struct nft_settings *settings)
     if (settings->log_peers) {
         rule = rule_begin(batch, "denied"); /* a datagram flow that passed before, too */
         match_ct_state(&rule, NF_CT_STATE_BIT(IP_CT_NEW));
+        if (settings->audit) /* it goes on, and its later packets are no attempts of their own */
+            match_first_packet(&rule);
         verdict(&rule, NFT_JUMP, peer_sets[PEERS_DENIED]);
     }
     rule = rule_begin(batch, "denied");

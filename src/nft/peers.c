@@ -54,8 +54,8 @@ static const char *transport_name(uint8_t protocol, char room[4])
     }
 }
 
-/* In the order of the rules (chains.c), of which those for ports come before any policy. */
-static const char *refused_by(const struct peers *peers, const struct peer *peer)
+/* Which of the rules for ports refuses it, before any policy; NULL: none. In the order of chains.c. */
+static const char *refused_by_port(const struct peers *peers, const struct peer *peer)
 {
     const struct nft_settings *settings = peers->settings;
     const struct ip_ranges *doh = &settings->doh_blocklist;
@@ -67,7 +67,7 @@ static const char *refused_by(const struct peers *peers, const struct peer *peer
     if (tcp_or_udp && peer->port == PORT_HTTPS && settings->block_doh_443 &&
         ((!doh->n_v4 && !doh->n_v6) || ip_ranges_contain(doh, &peer->addr)))
         return "doh";
-    return peers->hooks.refused_by(peers->hooks.ctx, &peer->addr);
+    return NULL;
 }
 
 static void report(struct peers *peers, const struct peer *peer, bool denied)
@@ -83,8 +83,12 @@ static void report(struct peers *peers, const struct peer *peer, bool denied)
     const char *transport = transport_name(peer->protocol, room);
     log_str(peers->log, "network.transport", transport, strlen(transport));
     if (denied) {
-        const char *rule = refused_by(peers, peer);
+        const char *rule = refused_by_port(peers, peer);
+        if (!rule)
+            rule = peers->hooks.refused_by(peers->hooks.ctx, &peer->addr);
         log_str(peers->log, "rule", rule, strlen(rule));
+        if (peers->settings->audit)
+            log_bool(peers->log, "audit", true);
     }
     log_end(peers->log);
 }
@@ -99,8 +103,11 @@ static void take_packet(void *ctx, const struct nflog_packet *packet)
     metric_add(peers->settings->metrics, METRIC_PEERS_SUPPRESSED, lost);
     peers->unreported += lost;
     struct peer peer;
-    if (peer_from_packet(packet->payload, packet->len, &peer))
-        report(peers, &peer, is_denied);
+    if (!peer_from_packet(packet->payload, packet->len, &peer))
+        return;
+    report(peers, &peer, is_denied);
+    if (peers->hooks.seen && !refused_by_port(peers, &peer))
+        peers->hooks.seen(peers->hooks.ctx, &peer.addr);
 }
 
 static void ready(struct loop_source *source, uint32_t events)

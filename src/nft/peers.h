@@ -13,6 +13,9 @@ struct peers_hooks {
     /* What of the policy refuses the address, for the log: the target of a rule, or a word. Lives as long as the call.
      */
     const char *(*refused_by)(void *ctx, const struct ip_addr *addr);
+    /* A direct connection was seen that a policy can allow (so not one that its port forbids). NULL: nobody wants to
+     * know. */
+    void (*seen)(void *ctx, const struct ip_addr *addr);
 };
 
 struct peers;

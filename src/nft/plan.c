@@ -101,7 +101,8 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
     if (zones)
         chain_own(batch, settings);
     chain_dns(batch, settings);
-    chain_forged(batch);
+    if (!settings->audit)
+        chain_forged(batch);
     chain_unmark(batch, settings->mark);
     if (!settings->filter)
         return;
@@ -118,6 +119,8 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
     set_pair(batch, "revoked", NFT_SET_TIMEOUT, size);
     peers_declare(batch, settings);
     chain_egress(batch, settings, policy->default_allow);
+    if (settings->audit)
+        return;
     chain_forward(batch);
     chain_stray(batch);
     if (zones)
@@ -170,7 +173,8 @@ static void replace_ranges(struct batch *batch, const char *stem, uint8_t family
     elements_put_ranges(batch, name, after.ranges, after.n);
 }
 
-void plan_policy(struct batch *batch, const struct nft_policy *before, const struct nft_policy *after, bool whole)
+void plan_policy(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *before,
+                 const struct nft_policy *after, bool whole)
 {
     for (size_t i = 0; i < NFT_POLICY_SETS; i++) {
         const struct ip_ranges *old = nft_policy_ranges(before, i), *new = nft_policy_ranges(after, i);
@@ -180,9 +184,9 @@ void plan_policy(struct batch *batch, const struct nft_policy *before, const str
                        (struct list){new->v6, new->n_v6}, whole);
     }
     if (before->default_allow != after->default_allow)
-        chain_set_default(batch, after->default_allow);
+        chain_set_default(batch, settings, after->default_allow);
     else
-        table_set_policy(batch, "egress", after->default_allow ? NF_ACCEPT : NF_DROP); /* as it is */
+        table_set_policy(batch, "egress", chain_policy(settings, after->default_allow)); /* as it is */
 }
 
 void plan_closed(struct batch *batch)

@@ -76,10 +76,21 @@ START_TEST(modes)
         ck_assert_str_eq(config->mode, "dns+nft");
     }
     parse_one(NAME("MODE"), "Dns");
-    ck_assert(!config->filter);
+    ck_assert(!config->filter && !config->audit);
+    ck_assert_str_eq(config->mode, "dns");
+    static const char *const observing[] = {"dns+nft+audit", "AUDIT+nft+Dns", "dns + audit + nft + audit"};
+    for (size_t i = 0; i < 3; i++) {
+        parse_one(NAME("MODE"), observing[i]);
+        ck_assert(config->filter && config->audit);
+        ck_assert_str_eq(config->mode, "dns+nft+audit");
+    }
+    parse_one(NAME("MODE"), "audit+dns");
+    ck_assert(!config->filter && config->audit);
+    ck_assert_str_eq(config->mode, "dns+audit");
     parse_one(NAME("MODE"), "  "); /* blank is not set */
     ck_assert(!config->filter);
-    static const char *const wrong[] = {"nft", "dns,nft", "dns+", "+dns", "dns++nft", "dnsnft", "dns+audit+x"};
+    static const char *const wrong[] = {"nft",    "dns,nft",     "dns+",  "+dns",     "dns++nft",
+                                        "dnsnft", "dns+audit+x", "audit", "nft+audit"};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         refuse_one(NAME("MODE"), wrong[i]);
 }

@@ -105,7 +105,8 @@ static void install(struct batch *batch)
 
 static void change_policy(struct batch *batch)
 {
-    plan_policy(batch, &(struct nft_policy){.default_allow = true}, &(struct nft_policy){0}, false);
+    plan_policy(batch, &(struct nft_settings){0}, &(struct nft_policy){.default_allow = true}, &(struct nft_policy){0},
+                false);
 }
 
 static int build(struct batch *batch, void (*plan)(struct batch *batch), size_t failing_call)
