@@ -22,6 +22,8 @@ ELSEWHERE = {
     ("get", "/policy", "500"): "out of memory alone",
     ("get", "/policy/explain", "500"): "out of memory alone",
     ("get", "/policy/effective", "500"): "out of memory alone",
+    ("get", "/policy/suggested", "500"): "out of memory alone",
+    ("get", "/policy/suggested", "503"): "test_api_waiting.c: the sidecar is stopping",
     ("get", "/policy/explain", "503"): "test_api_waiting.c: the sidecar is stopping",
     ("get", "/policy/effective", "503"): "test_api_waiting.c: the sidecar is stopping",
     **{(method, "/policy", "503"): "test_api_waiting.c: too many changes at once, or stopping"
@@ -93,6 +95,7 @@ def _ask_everything(checker, world):
     for query in "", "?target=", "?target=10.0.0.0/8":
         checker("get", f"/policy/explain{query}", status=400)
     checker("get", "/policy/effective")
+    checker("get", "/policy/suggested")
     checker("delete", "/policy?dryRun=true", ["*.allowed.test"])
     bodies = {"post": RULES, "put": RULES, "patch": RULES["egress"][:1], "delete": ["*.allowed.test", "nobody.test"]}
     for method, body in bodies.items():
@@ -107,7 +110,7 @@ def _ask_everything(checker, world):
     checker("put", "/policy", " \n")
     checker("delete", "/policy", ["nobody.test"])
     checker("patch", "/policy", [{"target": f"n{i}.test"} for i in range(9)], 413)
-    for path in "/policy", "/policy/explain?target=a.test", "/policy/effective":
+    for path in "/policy", "/policy/explain?target=a.test", "/policy/effective", "/policy/suggested":
         checker("get", path, status=401, headers={})
     for method in "get", "post", "patch", "delete":
         for path in "/credential-vault", "/credential-vault/some/secret":
