@@ -109,12 +109,13 @@ static void report_dropped(struct exporter *e, bool stopping)
     e->next_drop_report = monotonic_s() + DROP_REPORT_INTERVAL_S;
 }
 
-/* One write of what has come. `ret_more`: the block was full before the queues were empty. */
-static bool write_round(struct exporter *e, bool stopping, bool *ret_more)
+/* One write of what has come. `settled`: no output owes anything, so that what is told of losses is not lost itself.
+ * `ret_more`: the block was full before the queues were empty. */
+static bool write_round(struct exporter *e, bool settled, bool stopping, bool *ret_more)
 {
     buf_clear(&e->block);
     *ret_more = fill_block(e);
-    if (!*ret_more) {
+    if (!*ret_more && settled) {
         report_dropped(e, stopping);
         *ret_more = fill_block(e);
     }
@@ -165,7 +166,7 @@ static void export_until_stopped(struct exporter *e)
         bool stopping = atomic_load(&e->stop), more;
         if (atomic_exchange(&e->reopen, false))
             log_outputs_reopen(e->outputs);
-        bool settled = log_outputs_settle(e->outputs), wrote = write_round(e, stopping, &more);
+        bool settled = log_outputs_settle(e->outputs), wrote = write_round(e, settled, stopping, &more);
         if (stopping && !wrote && settled)
             return;
         network_step(e->network);
