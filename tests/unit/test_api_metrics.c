@@ -100,7 +100,8 @@ START_TEST(no_client_fills_the_table)
                 client_send_raw(fd, methods[m], strlen(methods[m]));
                 client_send_raw(fd, " ", 1);
                 client_send_raw(fd, paths[p], strlen(paths[p]));
-                client_send_raw(fd, " HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", 43);
+                static const char rest[] = " HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n";
+                client_send_raw(fd, rest, strlen(rest));
             }
     uint32_t n = request_streams_count(&f.metrics->api_requests);
     ck_assert_msg(n > 100 && n < REQUEST_STREAMS * 3 / 4, "%u", n);
