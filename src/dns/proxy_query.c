@@ -47,7 +47,8 @@ static void forward(struct dns_proxy *proxy, const struct client *client, const 
     if (!query) {
         proxy_count(proxy, client, DNS_FAILED);
         replies_empty(&proxy->replies, client, msg, question->end, edns, LDNS_RCODE_SERVFAIL, DNS_EDE_NONE, NULL);
-        event_outbound_failed(proxy->log, question, "too many queries under way");
+        if (decision->action == ACTION_ALLOW)
+            event_outbound_failed(proxy->log, question, "too many queries under way");
         return;
     }
     if (client->tcp)
