@@ -81,7 +81,8 @@ static void said(struct supervisor *supervisor)
 
 static double seconds(uint64_t ns)
 {
-    return (double)(ns / NS_PER_MS) / 1000;
+    uint64_t ms = ns / NS_PER_MS; /* the rest says nothing */
+    return (double)ms / 1000;
 }
 
 static void say_started(struct supervisor *supervisor)
