@@ -84,7 +84,7 @@ def test_order_of_disk_kernel_and_answer(start, path):
     ended, answered."""
     trace = path.parent / "calls"
     sidecar = start(POLICY_FILE=str(path), RULES=OLD, through=(  # NEW takes something away, so flows are looked at
-        "strace", "-D", "-f", "-qq", "-yy", "-e", "signal=none", "-o", str(trace),
+        "strace", "-D", "-f", "-qq", "-yy", "-s", "4096", "-e", "signal=none", "-o", str(trace),
         "-e", "trace=openat,fsync,renameat,renameat2,sendto,sendmsg"))
     assert sidecar.request("POST", "/policy", NEW).status == 200
     sidecar.stop()
