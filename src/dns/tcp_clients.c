@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define MESSAGES_AT_ONCE 4
 #define FIRST_READ 514 /* a prefix and a message of the size that most have */
 
 struct tcp_client {
@@ -115,17 +116,18 @@ static void idle_fired(struct loop_timer *timer)
         close_client(client);
 }
 
-/* Hands complete messages to the callee, as long as the client may have more under way. */
+/* Hands complete messages to the callee, as long as the client may have more under way, and no more than a few at a
+ * time: what the cache answers is never under way. */
 static void take_messages(struct tcp_client *client)
 {
     struct tcp_clients *set = client->set;
     size_t at = 0;
-    bool any = false;
-    while (client->in_len - at >= 2 && may_take(client)) {
+    int taken = 0;
+    while (taken < MESSAGES_AT_ONCE && client->in_len - at >= 2 && may_take(client)) {
         size_t len = wire_load16(client->in + at);
         if (client->in_len - at - 2 < len)
             break;
-        any = true;
+        taken++;
         set->callbacks.query(set->callbacks.ctx, client, client->in + at + 2, len);
         if (client->source.fd < 0)
             return;
@@ -134,7 +136,7 @@ static void take_messages(struct tcp_client *client)
     if (at)
         memmove(client->in, client->in + at, client->in_len - at);
     client->in_len -= at;
-    if (any)
+    if (taken)
         touch(client);
 }
 
@@ -236,16 +238,17 @@ static struct tcp_client *client_of(struct tcp_member *member)
     return (struct tcp_client *)((char *)member - offsetof(struct tcp_client, member));
 }
 
-static bool member_is_idle(struct tcp_member *member)
+static unsigned burden(struct tcp_member *member)
 {
-    return is_idle(client_of(member));
+    const struct tcp_client *client = client_of(member);
+    return client->out_len ? TCP_STALLED : client->refs;
 }
 
 static void make_place(struct tcp_clients *set)
 {
     if (set->n < set->limits.connections)
         return;
-    close_client(client_of(tcp_sources_victim(&set->sources, member_is_idle)));
+    close_client(client_of(tcp_sources_victim(&set->sources, burden)));
     set->callbacks.limited(set->callbacks.ctx);
 }
 
@@ -270,6 +273,8 @@ int tcp_clients_add(struct tcp_clients *set, int fd, const struct sock_addr *pee
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* each reply is a write of its own */
     set->n++;
     touch(client);
+    /* Its query came most often before it was accepted, and is taken before somebody makes room for the next one. */
+    read_messages(client);
     return 0;
 }
 

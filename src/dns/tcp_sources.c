@@ -65,7 +65,7 @@ void tcp_sources_touch(struct tcp_member *member)
     TAILQ_INSERT_TAIL(&member->source->members, member, link);
 }
 
-struct tcp_member *tcp_sources_victim(struct tcp_sources *sources, bool (*is_idle)(struct tcp_member *member))
+struct tcp_member *tcp_sources_victim(struct tcp_sources *sources, unsigned (*burden)(struct tcp_member *member))
 {
     const struct tcp_source *source, *most = LIST_FIRST(&sources->list);
     LIST_FOREACH(source, &sources->list, link)
@@ -73,12 +73,20 @@ struct tcp_member *tcp_sources_victim(struct tcp_sources *sources, bool (*is_idl
         most = source;
     if (!most)
         return NULL;
-    struct tcp_member *member;
-    unsigned older = most->n / 2;
-    for (member = TAILQ_FIRST(&most->members); older; older--, member = TAILQ_NEXT(member, link))
-        if (is_idle(member))
-            return member;
-    return TAILQ_FIRST(&most->members);
+    struct tcp_member *member, *idle = NULL, *busiest = NULL;
+    unsigned seen = 0, most_burden = 0;
+    TAILQ_FOREACH(member, &most->members, link)
+    {
+        unsigned is = burden(member);
+        if (!is && !idle && seen < most->n / 2)
+            idle = member;
+        if (!busiest || is > most_burden) {
+            busiest = member;
+            most_burden = is;
+        }
+        seen++;
+    }
+    return idle && most_burden != TCP_STALLED ? idle : busiest;
 }
 
 void tcp_sources_each(struct tcp_sources *sources, void (*fn)(struct tcp_member *member))

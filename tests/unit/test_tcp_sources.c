@@ -7,7 +7,7 @@
 
 struct connection {
     struct tcp_member member; /* first */
-    bool idle;
+    unsigned burden;
 };
 
 static struct sock_addr at(const char *address, uint16_t port)
@@ -17,16 +17,17 @@ static struct sock_addr at(const char *address, uint16_t port)
     return addr;
 }
 
-static bool is_idle(struct tcp_member *member)
+static unsigned burden(struct tcp_member *member)
 {
-    return ((struct connection *)member)->idle;
+    return ((struct connection *)member)->burden;
 }
 
-static void join(struct tcp_sources *sources, struct connection *connections, size_t n, const char *address, bool idle)
+static void join(struct tcp_sources *sources, struct connection *connections, size_t n, const char *address,
+                 unsigned burden_each)
 {
     struct sock_addr peer = at(address, 1);
     for (size_t i = 0; i < n; i++) {
-        connections[i].idle = idle;
+        connections[i].burden = burden_each;
         ck_assert_int_eq(tcp_sources_join(sources, &connections[i].member, &peer), 0);
     }
 }
@@ -35,14 +36,14 @@ START_TEST(who_has_most_makes_room)
 {
     struct tcp_sources sources = {0};
     struct connection many[3], few[2];
-    join(&sources, few, 2, "10.0.5.2", true);
-    join(&sources, many, 3, "10.0.5.3", false);
-    ck_assert_ptr_eq(tcp_sources_victim(&sources, is_idle), &many[0].member);
+    join(&sources, few, 2, "10.0.5.2", 0);
+    join(&sources, many, 3, "10.0.5.3", 1);
+    ck_assert_ptr_eq(tcp_sources_victim(&sources, burden), &many[0].member);
     tcp_sources_leave(&many[0].member);
     tcp_sources_leave(&many[1].member);
-    ck_assert_ptr_eq(tcp_sources_victim(&sources, is_idle), &few[0].member);
+    ck_assert_ptr_eq(tcp_sources_victim(&sources, burden), &few[0].member);
     tcp_sources_each(&sources, tcp_sources_leave);
-    ck_assert_ptr_null(tcp_sources_victim(&sources, is_idle));
+    ck_assert_ptr_null(tcp_sources_victim(&sources, burden));
 }
 END_TEST
 
@@ -50,28 +51,34 @@ START_TEST(all_of_loopback_is_one_source)
 {
     struct tcp_sources sources = {0};
     struct connection local[3], other[2];
-    join(&sources, other, 2, "10.0.5.2", true);
-    join(&sources, &local[0], 1, "127.0.0.1", true);
-    join(&sources, &local[1], 1, "127.0.0.2", true);
-    join(&sources, &local[2], 1, "127.9.9.9", true);
-    ck_assert_ptr_eq(tcp_sources_victim(&sources, is_idle), &local[0].member);
+    join(&sources, other, 2, "10.0.5.2", 0);
+    join(&sources, &local[0], 1, "127.0.0.1", 0);
+    join(&sources, &local[1], 1, "127.0.0.2", 0);
+    join(&sources, &local[2], 1, "127.9.9.9", 0);
+    ck_assert_ptr_eq(tcp_sources_victim(&sources, burden), &local[0].member);
     tcp_sources_each(&sources, tcp_sources_leave);
 }
 END_TEST
 
-START_TEST(of_one_source_an_old_idle_one_or_the_oldest)
+START_TEST(of_one_source_a_stalled_or_old_idle_one_or_the_busiest)
 {
     struct tcp_sources sources = {0};
     struct connection c[8];
-    join(&sources, c, 8, "10.0.5.2", false);
-    c[7].idle = true; /* has just come */
-    ck_assert_ptr_eq(tcp_sources_victim(&sources, is_idle), &c[0].member);
-    c[3].idle = true;
-    ck_assert_ptr_eq(tcp_sources_victim(&sources, is_idle), &c[3].member);
+    join(&sources, c, 8, "10.0.5.2", 1);
+    c[7].burden = 0; /* has just come */
+    ck_assert_ptr_eq(tcp_sources_victim(&sources, burden), &c[0].member);
+    c[3].burden = 0;
+    ck_assert_ptr_eq(tcp_sources_victim(&sources, burden), &c[3].member);
     tcp_sources_touch(&c[3].member);
-    ck_assert_ptr_eq(tcp_sources_victim(&sources, is_idle), &c[0].member);
+    ck_assert_ptr_eq(tcp_sources_victim(&sources, burden), &c[0].member);
     tcp_sources_touch(&c[0].member);
-    ck_assert_ptr_eq(tcp_sources_victim(&sources, is_idle), &c[1].member);
+    ck_assert_ptr_eq(tcp_sources_victim(&sources, burden), &c[1].member);
+    c[4].burden = 3;
+    ck_assert_ptr_eq(tcp_sources_victim(&sources, burden), &c[4].member);
+    c[2].burden = 0;
+    ck_assert_ptr_eq(tcp_sources_victim(&sources, burden), &c[2].member);
+    c[6].burden = TCP_STALLED;
+    ck_assert_ptr_eq(tcp_sources_victim(&sources, burden), &c[6].member);
     tcp_sources_each(&sources, tcp_sources_leave);
 }
 END_TEST
@@ -96,7 +103,7 @@ Suite *test_suite(void)
     TCase *tests = tcase_create("sources");
     tcase_add_test(tests, who_has_most_makes_room);
     tcase_add_test(tests, all_of_loopback_is_one_source);
-    tcase_add_test(tests, of_one_source_an_old_idle_one_or_the_oldest);
+    tcase_add_test(tests, of_one_source_a_stalled_or_old_idle_one_or_the_busiest);
     tcase_add_test(tests, a_part_of_a_batch_for_each_source);
     suite_add_tcase(suite, tests);
     return suite;
