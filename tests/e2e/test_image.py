@@ -3,6 +3,7 @@ point and the health check of the Dockerfile."""
 
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -80,9 +81,16 @@ def test_container_guards_its_pod(world, container):
     assert world.sandbox.table() and refusal_seconds(world.sandbox, "203.0.113.66") < 0.05
 
 
+def _thread_states(pid):
+    """One letter each, proc_pid_stat(5); the name before it may hold anything."""
+    return {path.read_text().rpartition(") ")[2][0] for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")}
+
+
 def test_health_check_says_no_when_nobody_answers(container):
     running = container()
-    os.kill(running.children()[0], signal.SIGSTOP)
+    sidecar = running.children()[0]
+    os.kill(sidecar, signal.SIGSTOP)
+    wait_until(lambda: _thread_states(sidecar) == {"T"}, what="all of it to stop")
     assert running.run(_words("HEALTHCHECK")).returncode == 1
 
 
