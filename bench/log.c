@@ -1,5 +1,7 @@
 /* What a log record costs: recorded (the loop's side) and turned into a line (the export thread's side). Prints the
  * median over rounds, in nanoseconds. */
+#include "rounds.h"
+
 #include "base/log.h"
 #include "telemetry/log_json.h"
 
@@ -15,25 +17,6 @@ struct sample {
     const char *what;
     const char *address;
 };
-
-static double now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-static double median(double values[ROUNDS])
-{
-    qsort(values, ROUNDS, sizeof(*values), ascending);
-    return values[ROUNDS / 2];
-}
 
 static void record_outbound(struct log *log, const struct ip_addr *addr)
 {
@@ -65,8 +48,8 @@ static void measure(struct log *log, struct log_json *json, const struct sample 
         recording[round] = (recorded - start) / RECORDS;
         formatting[round] = (formatted - recorded) / RECORDS;
     }
-    printf("%s: record %.1f ns, line of %zu bytes %.1f ns\n", sample->what, median(recording), lines.len / RECORDS,
-           median(formatting));
+    printf("%s: record %.1f ns, line of %zu bytes %.1f ns\n", sample->what, median(recording, ROUNDS),
+           lines.len / RECORDS, median(formatting, ROUNDS));
     buf_done(&lines);
 }
 

@@ -1,5 +1,7 @@
 /* What recording a measurement costs the thread that makes it, with and without somebody who reads. Prints the median
  * over rounds, in nanoseconds. */
+#include "rounds.h"
+
 #include "base/metrics.h"
 
 #include <pthread.h>
@@ -14,19 +16,6 @@
 static struct metrics metrics;
 static double durations[DURATIONS];
 static atomic_bool stop;
-
-static double now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
 
 static void count(size_t i)
 {
@@ -47,8 +36,8 @@ static void measure(const char *what, void (*once)(size_t i))
             once(i);
         rounds[round] = (now_ns() - start) / RECORDS;
     }
-    qsort(rounds, ROUNDS, sizeof(*rounds), ascending);
-    printf("%s: %.1f ns (%.1f .. %.1f)\n", what, rounds[ROUNDS / 2], rounds[0], rounds[ROUNDS - 1]);
+    double middle = median(rounds, ROUNDS);
+    printf("%s: %.1f ns (%.1f .. %.1f)\n", what, middle, rounds[0], rounds[ROUNDS - 1]);
 }
 
 /* A thousand times as often as anybody collects. */

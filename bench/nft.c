@@ -66,7 +66,8 @@ static void bench_apply(uint32_t n, uint32_t every)
     struct ip_range *list = calloc(n, sizeof(*list));
     for (int round = 0; round < 3 && list; round++) {
         for (uint32_t i = 0; i < n; i++) {
-            uint32_t first = htonl(0x0b000000 + 4 * i), last = htonl(0x0b000001 + 4 * i + (i % every == 0 && round % 2));
+            uint32_t first = htonl(0x0b000000 + 4 * i),
+                     last = htonl(0x0b000001 + 4 * i + (i % every == 0 && round % 2));
             list[i] = (struct ip_range){ip_from_v4(&first), ip_from_v4(&last)};
         }
         struct nft_policy policy = {.allow = {.v4 = list, .n_v4 = n}};
@@ -76,8 +77,9 @@ static void bench_apply(uint32_t n, uint32_t every)
         uint64_t replaced = clock_monotonic_ns();
         if (!error)
             error = nft_apply(nft, &policy, still_allowed, NULL, &why);
-        printf("%-7u ranges: %7.1f ms to replace 1 of %u, %5.2f ms when unchanged%s%s\n", n, (double)(replaced - start) / 1e6, every,
-               (double)(clock_monotonic_ns() - replaced) / 1e6, error ? ": " : "", why.text);
+        printf("%-7u ranges: %7.1f ms to replace 1 of %u, %5.2f ms when unchanged%s%s\n", n,
+               (double)(replaced - start) / 1e6, every, (double)(clock_monotonic_ns() - replaced) / 1e6,
+               error ? ": " : "", why.text);
     }
     free(list);
     nft_free(nft);

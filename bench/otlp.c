@@ -1,6 +1,8 @@
 /* What a log record costs on its way into an OTLP request: encoded directly, and, for comparison, packed by protobuf-c
  * from messages that were built before (which is the least a way through such messages can cost). Prints the median
  * over rounds, in nanoseconds per record. */
+#include "rounds.h"
+
 #include "base/log.h"
 #include "telemetry/otlp_frame.h"
 #include "telemetry/otlp_json.h"
@@ -14,25 +16,6 @@
 
 #define ROUNDS 201
 #define RECORDS 512 /* a batch */
-
-static double now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-static double median(double values[ROUNDS])
-{
-    qsort(values, ROUNDS, sizeof(*values), ascending);
-    return values[ROUNDS / 2] / RECORDS;
-}
 
 static void record_outbound(struct log *log)
 {
@@ -79,7 +62,8 @@ static void measure(struct log *log, struct otlp_logs *logs, const struct otlp_f
         free(packed);
     }
     printf("egress.outbound: %zu bytes, direct %.0f ns, protobuf_c_message_pack alone %.0f ns, JSON %.0f ns more\n",
-           request.len / RECORDS, median(encoding), median(packing), median(walking));
+           request.len / RECORDS, median(encoding, ROUNDS) / RECORDS, median(packing, ROUNDS) / RECORDS,
+           median(walking, ROUNDS) / RECORDS);
     buf_done(&records);
     buf_done(&request);
     buf_done(&json);

@@ -1,6 +1,8 @@
 /* What a new connection costs the kernel with and without the rules that show it: datagrams to one port after the
  * other, through a device that drops them. Runs in a network namespace of its own (as root, or under unshare -Urn);
  * needs ip(8). */
+#include "rounds.h"
+
 #include "base/loop.h"
 #include "nft/nft.h"
 
@@ -15,12 +17,6 @@
 #define ROUNDS 11
 
 static struct metrics counts;
-
-static int by_size(const void *a, const void *b)
-{
-    double difference = *(const double *)a - *(const double *)b;
-    return difference < 0 ? -1 : difference > 0;
-}
 
 /* Nanoseconds for each datagram to 198.51.100.`host`. */
 static double ns_each(uint8_t host, uint16_t first_port)
@@ -70,7 +66,7 @@ int main(void)
     }
     for (int k = 0; k < 2; k++) {
         for (int shown = 0; shown < 2; shown++)
-            qsort(ns[k][shown], ROUNDS, sizeof(double), by_size);
+            qsort(ns[k][shown], ROUNDS, sizeof(double), ascending);
         printf("%s: %.0f ns each (least %.0f) without, %.0f (least %.0f) with\n", what[k], ns[k][0][ROUNDS / 2],
                ns[k][0][0], ns[k][1][ROUNDS / 2], ns[k][1][0]);
     }

@@ -1,8 +1,10 @@
 /* How fast a policy of 100,000 mixed rules is read, compiled and asked. */
-#include "policy/policy.h"
+#include "rounds.h"
+
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "policy/name.h"
+#include "policy/policy.h"
 #include "policy/policy_json.h"
 
 #include <stdint.h>
@@ -24,13 +26,6 @@ struct name {
 static struct name names[NAMES];
 static uint8_t other_memory[OTHER_MEMORY];
 static volatile uintptr_t sink;
-
-static double clock_ns(clockid_t clock)
-{
-    struct timespec ts;
-    clock_gettime(clock, &ts);
-    return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
-}
 
 /* Of this thread: a machine busy with other things shows through caches alone. */
 static double cpu_ns(void)
@@ -137,18 +132,6 @@ static double time_alone(const struct policy *policy, const struct name *name)
     if (name)
         sink += (uintptr_t)policy_match_name(policy, name->wire, name->len);
     return clock_ns(CLOCK_MONOTONIC) - start;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-static double median(double *values, size_t n)
-{
-    qsort(values, n, sizeof(*values), compare);
-    return values[n / 2];
 }
 
 static double time_cold(const struct policy *policy)

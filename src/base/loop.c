@@ -12,18 +12,28 @@ struct loop {
     bool stopped;
     uint64_t now_ns;
     struct epoll_event events[EVENTS_PER_TURN];
-    int n_events; /* collected and not yet delivered lie in events[..n_events] */
+    int n_events;             /* collected and not yet delivered lie in events[..n_events] */
     struct loop_timer **heap; /* binary heap by due_ns, first element at 1 */
     int n_timers, cap_timers;
     void (*turn_end)(void *ctx);
     void *turn_end_ctx;
 };
 
-uint64_t clock_monotonic_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t clock_monotonic_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_realtime_ns(void)
+{
+    return clock_ns(CLOCK_REALTIME);
 }
 
 int loop_new(struct loop **ret)

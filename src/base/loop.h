@@ -45,7 +45,10 @@ void loop_stop(struct loop *loop);
 
 #define NS_PER_MS 1000000ull
 #define NS_PER_S 1000000000ull
+#define MS_PER_S 1000ull
 
 uint64_t clock_monotonic_ns(void);
+/* Since the epoch. */
+uint64_t clock_realtime_ns(void);
 
 #endif

@@ -4,6 +4,7 @@
 #include "nft/expr.h"
 #include "nft/guards.h"
 #include "nft/peer_chains.h"
+#include "nft/ports.h"
 #include "nft/sets.h"
 #include "nft/table.h"
 
@@ -12,15 +13,11 @@
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <netinet/icmp6.h>
 
-#define PORT_DNS 53
-#define PORT_DOT 853 /* RFC 7858; RFC 9250 for UDP */
-#define PORT_HTTPS 443
 /* Before -100, where container runtimes redirect DNS to their own resolver. */
 #define PRIORITY_OWN (-300) /* before conntrack looks, at -200 */
 #define PRIORITY_DNS (-110)
 #define PRIORITY_EGRESS 0
 #define OWN_PORTS_MAX (1 + NFT_UPSTREAMS_MAX + NFT_OWN_PORTS_MAX)
-#define MS_PER_S 1000ull
 
 #define CT_ESTABLISHED_RELATED (NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED))
 

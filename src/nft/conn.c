@@ -171,6 +171,8 @@ int conn_commit(struct conn *conn, struct batch *batch, struct why *why)
 {
     struct verdict verdict = {.first = conn->seq + 1, .why = why};
     uint32_t acked;
+    if (batch_end(batch))
+        return why_set(why, -ENOMEM, "out of memory");
     struct buf *bytes = batch_bytes(batch, &acked);
     verdict.acked = verdict.first + acked;
     int error = make_room(conn, bytes->len, why);

@@ -11,7 +11,7 @@ struct conn;
 /* 0; -EPERM without CAP_NET_ADMIN over this network namespace; -errno. */
 int conn_open(struct conn **ret, struct why *why);
 void conn_free(struct conn *conn);
-/* Sends a transaction that batch_end() closed. 0 when the kernel took all of it, else -errno and nothing is changed.
+/* Closes a transaction and sends it. 0 when the kernel took all of it, else -errno and nothing is changed.
  * -ENOBUFS: the verdict was lost, and whether the kernel changed could not be told either. */
 int conn_commit(struct conn *conn, struct batch *batch, struct why *why);
 

@@ -2,8 +2,7 @@
 
 #include "base/ip_ranges.h"
 #include "base/loop.h"
-
-#define PORT_DNS 53
+#include "nft/ports.h"
 
 /* Whether the address is among the revoked. */
 static bool is_revoked(const struct cut *cut, const struct ip_addr *addr)

@@ -40,39 +40,6 @@ void rules_delete(struct batch *batch, const char *chain)
     rule_end(&rule, NFT_MSG_DELRULE, 0); /* without a handle: all rules of the chain */
 }
 
-/* Everything goes through one register, which holds 16 bytes: load, then compare or look up. */
-
-static void load_meta(struct rule *rule, enum nft_meta_keys key)
-{
-    expr_begin(rule, "meta");
-    put_u32(rule, NFTNL_EXPR_META_KEY, key);
-    put_u32(rule, NFTNL_EXPR_META_DREG, NFT_REG_1);
-}
-
-static void load_payload(struct rule *rule, enum nft_payload_bases base, size_t offset, size_t size)
-{
-    expr_begin(rule, "payload");
-    put_u32(rule, NFTNL_EXPR_PAYLOAD_DREG, NFT_REG_1);
-    put_u32(rule, NFTNL_EXPR_PAYLOAD_BASE, base);
-    put_u32(rule, NFTNL_EXPR_PAYLOAD_OFFSET, (uint32_t)offset);
-    put_u32(rule, NFTNL_EXPR_PAYLOAD_LEN, (uint32_t)size);
-}
-
-static void load_ct(struct rule *rule, enum nft_ct_keys key)
-{
-    expr_begin(rule, "ct");
-    put_u32(rule, NFTNL_EXPR_CT_KEY, key);
-    put_u32(rule, NFTNL_EXPR_CT_DREG, NFT_REG_1);
-}
-
-static void compare(struct rule *rule, enum nft_cmp_ops op, const void *data, size_t size)
-{
-    expr_begin(rule, "cmp");
-    put_u32(rule, NFTNL_EXPR_CMP_SREG, NFT_REG_1);
-    put_u32(rule, NFTNL_EXPR_CMP_OP, op);
-    put(rule, NFTNL_EXPR_CMP_DATA, data, size);
-}
-
 /* `set_id` finds an anonymous set, which has its name from the kernel only after the transaction. */
 static void look_up(struct rule *rule, const char *set, uint32_t set_id)
 {
@@ -90,7 +57,7 @@ static void look_up_anonymous(struct rule *rule, uint32_t set_id)
 
 void match_mark(struct rule *rule, enum nft_cmp_ops op, uint32_t mark)
 {
-    load_meta(rule, NFT_META_MARK);
+    load_meta(rule, NFT_META_MARK, NFT_REG_1);
     compare(rule, op, &mark, sizeof(mark));
 }
 
@@ -98,46 +65,46 @@ static const uint32_t loopback_index = 1; /* LOOPBACK_IFINDEX, in every network 
 
 void match_from_loopback(struct rule *rule)
 {
-    load_meta(rule, NFT_META_IIF);
+    load_meta(rule, NFT_META_IIF, NFT_REG_1);
     compare(rule, NFT_CMP_EQ, &loopback_index, sizeof(loopback_index));
 }
 
 void match_not_to_loopback(struct rule *rule)
 {
-    load_meta(rule, NFT_META_OIF);
+    load_meta(rule, NFT_META_OIF, NFT_REG_1);
     compare(rule, NFT_CMP_NEQ, &loopback_index, sizeof(loopback_index));
 }
 
 void match_has_user(struct rule *rule)
 {
     uint32_t lowest = 0;
-    load_meta(rule, NFT_META_SKUID); /* ends the rule for packets without a user's socket */
+    load_meta(rule, NFT_META_SKUID, NFT_REG_1); /* ends the rule for packets without a user's socket */
     compare(rule, NFT_CMP_GTE, &lowest, sizeof(lowest));
 }
 
 void match_family(struct rule *rule, uint8_t family)
 {
     uint8_t protocol = family == AF_INET ? NFPROTO_IPV4 : NFPROTO_IPV6;
-    load_meta(rule, NFT_META_NFPROTO);
+    load_meta(rule, NFT_META_NFPROTO, NFT_REG_1);
     compare(rule, NFT_CMP_EQ, &protocol, sizeof(protocol));
 }
 
 void match_protocol(struct rule *rule, uint8_t protocol)
 {
-    load_meta(rule, NFT_META_L4PROTO);
+    load_meta(rule, NFT_META_L4PROTO, NFT_REG_1);
     compare(rule, NFT_CMP_EQ, &protocol, sizeof(protocol));
 }
 
 void match_protocol_in(struct rule *rule, uint32_t set_id)
 {
-    load_meta(rule, NFT_META_L4PROTO);
+    load_meta(rule, NFT_META_L4PROTO, NFT_REG_1);
     look_up_anonymous(rule, set_id);
 }
 
 /* The same place in TCP and UDP (RFC 9293 section 3.1, RFC 768). */
 static void load_destination_port(struct rule *rule)
 {
-    load_payload(rule, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2);
+    load_payload(rule, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, NFT_REG_1);
 }
 
 void match_destination_port(struct rule *rule, uint16_t port)
@@ -157,7 +124,7 @@ void match_icmpv6_type_in(struct rule *rule, uint32_t set_id)
 {
     match_family(rule, AF_INET6);
     match_protocol(rule, IPPROTO_ICMPV6);
-    load_payload(rule, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1);
+    load_payload(rule, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, NFT_REG_1);
     look_up_anonymous(rule, set_id);
 }
 
@@ -165,7 +132,8 @@ static void load_destination_part(struct rule *rule, uint8_t family, size_t size
 {
     match_family(rule, family);
     load_payload(rule, NFT_PAYLOAD_NETWORK_HEADER,
-                 family == AF_INET ? offsetof(struct iphdr, daddr) : offsetof(struct ip6_hdr, ip6_dst), size);
+                 family == AF_INET ? offsetof(struct iphdr, daddr) : offsetof(struct ip6_hdr, ip6_dst), size,
+                 NFT_REG_1);
 }
 
 static void load_destination(struct rule *rule, uint8_t family)
@@ -197,8 +165,8 @@ void match_source_in(struct rule *rule, uint8_t family, const char *set)
 {
     match_family(rule, family);
     load_payload(rule, NFT_PAYLOAD_NETWORK_HEADER,
-                 family == AF_INET ? offsetof(struct iphdr, saddr) : offsetof(struct ip6_hdr, ip6_src),
-                 ip_size(family));
+                 family == AF_INET ? offsetof(struct iphdr, saddr) : offsetof(struct ip6_hdr, ip6_src), ip_size(family),
+                 NFT_REG_1);
     look_up(rule, set, 0);
 }
 
@@ -227,32 +195,32 @@ static void match_bits(struct rule *rule, uint32_t bits)
 
 void match_ct_state(struct rule *rule, uint32_t states)
 {
-    load_ct(rule, NFT_CT_STATE);
+    load_ct(rule, NFT_CT_STATE, NFT_REG_1);
     match_bits(rule, states);
 }
 
 void match_ct_redirected(struct rule *rule)
 {
-    load_ct(rule, NFT_CT_STATUS); /* ends the rule for packets without a connection */
+    load_ct(rule, NFT_CT_STATUS, NFT_REG_1); /* ends the rule for packets without a connection */
     match_bits(rule, IPS_DST_NAT);
 }
 
 void match_ct_other_state(struct rule *rule, uint32_t state)
 {
-    load_ct(rule, NFT_CT_STATE);
+    load_ct(rule, NFT_CT_STATE, NFT_REG_1);
     compare(rule, NFT_CMP_NEQ, &state, sizeof(state));
 }
 
 void match_ct_reply(struct rule *rule)
 {
     uint8_t reply = IP_CT_DIR_REPLY;
-    load_ct(rule, NFT_CT_DIRECTION);
+    load_ct(rule, NFT_CT_DIRECTION, NFT_REG_1);
     compare(rule, NFT_CMP_EQ, &reply, sizeof(reply));
 }
 
 void match_ct_zone(struct rule *rule, uint16_t zone)
 {
-    load_ct(rule, NFT_CT_ZONE);
+    load_ct(rule, NFT_CT_ZONE, NFT_REG_1);
     compare(rule, NFT_CMP_EQ, &zone, sizeof(zone));
 }
 

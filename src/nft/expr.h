@@ -19,6 +19,8 @@ struct rule {
 enum packet_end { PACKET_SOURCE, PACKET_DESTINATION };
 
 struct rule rule_begin(struct batch *batch, const char *chain);
+/* Ends a rule without a verdict: writes its message and frees it. */
+void rule_append(struct rule *rule);
 /* Deletes all rules of a chain. */
 void rules_delete(struct batch *batch, const char *chain);
 

@@ -34,7 +34,12 @@ static inline void put_text(struct rule *rule, uint16_t type, const char *text)
         batch_fail(rule->batch);
 }
 
-/* Writes the rule's message and frees the rule. */
-void rule_append(struct rule *rule);
+/* Into a register: NFT_REG_1, which holds 16 bytes, or for the parts of a key those of four bytes from NFT_REG32_00 on,
+ * which are NFT_REG_1 again. */
+void load_meta(struct rule *rule, enum nft_meta_keys key, enum nft_registers to);
+void load_payload(struct rule *rule, enum nft_payload_bases base, size_t offset, size_t size, enum nft_registers to);
+void load_ct(struct rule *rule, enum nft_ct_keys key, enum nft_registers to);
+/* With what NFT_REG_1 holds. */
+void compare(struct rule *rule, enum nft_cmp_ops op, const void *data, size_t size);
 
 #endif

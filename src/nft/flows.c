@@ -1,6 +1,7 @@
 #include "nft/flows.h"
 
 #include "nft/own.h"
+#include "nft/ports.h"
 #include "nft/sockets.h"
 
 #include <arpa/inet.h>
@@ -10,8 +11,6 @@
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <string.h>
 #include <unistd.h>
-
-#define PORT_DNS 53
 
 struct finder {
     bool (*meant)(const struct finder *finder, const struct flow *flow);

@@ -10,8 +10,8 @@
 /* `forged`: what comes in through loopback has a source of this host. With CAP_NET_RAW a packet can be sent to oneself
  * that claims to be an upstream's answer. */
 void chain_forged(struct batch *batch);
-/* `stray`: what is sent to loopback's addresses stays on loopback. `egress` lets it pass as a matter of the sandbox alone,
- * but a socket that is bound to another device has it leave through that, and needs no capability for it. */
+/* `stray`: what is sent to loopback's addresses stays on loopback. `egress` lets it pass as a matter of the sandbox
+ * alone, but a socket that is bound to another device has it leave through that, and needs no capability for it. */
 void chain_stray(struct batch *batch);
 /* `unmark`: nobody behind the last rule sees the sidecar's mark, who could sniff and use it. */
 void chain_unmark(struct batch *batch, uint32_t mark);

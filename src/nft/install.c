@@ -11,14 +11,6 @@
 
 #define TRIES 5 /* while devices vanish between listing and guarding them */
 
-/* Closes the transaction, sends it and waits for the verdict. */
-static int commit(struct conn *conn, struct batch *batch, struct why *why)
-{
-    if (batch_end(batch))
-        return why_set(why, -ENOMEM, "out of memory");
-    return conn_commit(conn, batch, why);
-}
-
 static int list_devices(struct if_nameindex **ret, struct why *why)
 {
     *ret = if_nameindex();
@@ -52,7 +44,7 @@ static int try_tables(struct install *install, struct conn *conn, const struct t
         frames_plan(batch, devices);
     else if (!install->no_frames)
         frames_remove(batch);
-    error = commit(conn, batch, why);
+    error = conn_commit(conn, batch, why);
     if (error)
         return error;
     install_done(install);
@@ -96,7 +88,7 @@ int install_devices(struct install *install, struct conn *conn, bool *ret_sent, 
             return why_set(why, -ENOMEM, "out of memory");
         batch_begin(batch);
         frames_plan(batch, devices);
-        error = commit(conn, batch, why);
+        error = conn_commit(conn, batch, why);
         if (!error) {
             install_done(install);
             install->devices = take_pointer(devices);
@@ -121,13 +113,13 @@ int install_closed(struct conn *conn, struct why *why)
         batch_begin(batch);
         plan_closed(batch);
         frames_plan(batch, devices);
-        error = commit(conn, batch, why);
+        error = conn_commit(conn, batch, why);
     }
     if (error != -EOPNOTSUPP)
         return error;
     batch_begin(batch);
     plan_closed(batch);
-    return commit(conn, batch, why);
+    return conn_commit(conn, batch, why);
 }
 
 int install_nothing(struct conn *conn, struct why *why)
@@ -138,12 +130,12 @@ int install_nothing(struct conn *conn, struct why *why)
     batch_begin(batch);
     plan_remove(batch);
     frames_remove(batch);
-    int error = commit(conn, batch, why);
+    int error = conn_commit(conn, batch, why);
     if (error != -EOPNOTSUPP)
         return error;
     batch_begin(batch);
     plan_remove(batch);
-    return commit(conn, batch, why);
+    return conn_commit(conn, batch, why);
 }
 
 void install_done(struct install *install)

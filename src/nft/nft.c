@@ -61,8 +61,6 @@ int nft_open(const struct nft_settings *settings, struct nft **ret, struct why *
 /* Closes the transaction, sends it and waits for the verdict. */
 static int commit(struct nft *nft, struct batch *batch, struct why *why)
 {
-    if (batch_end(batch))
-        return why_set(why, -ENOMEM, "out of memory");
     int error = conn_commit(nft->conn, batch, why);
     metric_add(nft->settings->metrics, error ? METRIC_NFT_ERRORS : METRIC_NFT_UPDATES, 1);
     return error;
@@ -78,8 +76,9 @@ static void tell_rules(const struct nft *nft)
 {
     const struct nft_settings *settings = nft->settings;
     const struct nft_policy *policy = &nft->policy;
-    size_t n = nft->install.n_rules + settings->n_exempt + n_ranges(&settings->doh_blocklist) + n_ranges(&policy->always_deny) +
-               n_ranges(&policy->always_allow) + n_ranges(&policy->deny) + n_ranges(&policy->allow);
+    size_t n = nft->install.n_rules + settings->n_exempt + n_ranges(&settings->doh_blocklist) +
+               n_ranges(&policy->always_deny) + n_ranges(&policy->always_allow) + n_ranges(&policy->deny) +
+               n_ranges(&policy->allow);
     metric_set(settings->metrics, METRIC_NFT_RULES, settings->filter ? n : 0);
 }
 

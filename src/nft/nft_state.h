@@ -32,12 +32,12 @@ struct nft {
     struct flow_walk *walk;        /* under way, to settle */
     struct waiter *waiting, *late; /* for it, and for the next */
     struct nft_flow_preview *preview;
-    bool is_first;             /* nothing of ours filtered before, and flows were not ended yet */
-    unsigned dns_looks;        /* for DNS flows that may be older than the redirect: so many are still to come */
-    struct buf snapshot;       /* of the table as we made it; empty: not known */
-    bool damaged;              /* the table may not be what we made it */
-    struct why harm;           /* what was done to it, if that is known */
-    uint64_t look_after_ns;    /* not to be compared before */
+    bool is_first;          /* nothing of ours filtered before, and flows were not ended yet */
+    unsigned dns_looks;     /* for DNS flows that may be older than the redirect: so many are still to come */
+    struct buf snapshot;    /* of the table as we made it; empty: not known */
+    bool damaged;           /* the table may not be what we made it */
+    struct why harm;        /* what was done to it, if that is known */
+    uint64_t look_after_ns; /* not to be compared before */
 };
 
 /* Whether anything is refused, but what the redirect takes. */

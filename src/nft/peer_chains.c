@@ -8,8 +8,6 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 
-#define MS_PER_S 1000ull
-
 const char *const peer_counters[PEER_COUNTERS] = {"peers_allowed", "peers_denied", "peers_suppressed"};
 const char *const peer_sets[2] = {"peers_allowed", "peers_denied"};
 static const uint16_t groups[2] = {PEER_GROUP_ALLOWED, PEER_GROUP_DENIED};
@@ -45,7 +43,7 @@ static void log_peers(struct batch *batch, enum peer_counter which)
         return_learned(batch, chain);
     struct rule rule = rule_begin(batch, chain);
     rule_counts(&rule, peer_counters[which]);
-    rule_ends(&rule);
+    rule_append(&rule);
     for (size_t f = 0; f < 2; f++) {
         rule = rule_begin(batch, chain);
         match_peer_in(&rule, families[f], set_name(peer_sets[which], families[f], name));

@@ -15,18 +15,11 @@ static void load_peer(struct rule *rule, uint8_t family)
     uint32_t size = (uint32_t)ip_size(family), words = size / 4;
     uint8_t direction = IP_CT_DIR_ORIGINAL;
     match_family(rule, family);
-    expr_begin(rule, "payload");
-    put_u32(rule, NFTNL_EXPR_PAYLOAD_DREG, NFT_REG32_00);
-    put_u32(rule, NFTNL_EXPR_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
-    put_u32(rule, NFTNL_EXPR_PAYLOAD_OFFSET,
-            family == AF_INET ? offsetof(struct iphdr, daddr) : offsetof(struct ip6_hdr, ip6_dst));
-    put_u32(rule, NFTNL_EXPR_PAYLOAD_LEN, size);
-    expr_begin(rule, "meta");
-    put_u32(rule, NFTNL_EXPR_META_KEY, NFT_META_L4PROTO);
-    put_u32(rule, NFTNL_EXPR_META_DREG, NFT_REG32_00 + words);
-    expr_begin(rule, "ct");
-    put_u32(rule, NFTNL_EXPR_CT_KEY, NFT_CT_PROTO_DST);
-    put_u32(rule, NFTNL_EXPR_CT_DREG, NFT_REG32_00 + words + 1);
+    load_payload(rule, NFT_PAYLOAD_NETWORK_HEADER,
+                 family == AF_INET ? offsetof(struct iphdr, daddr) : offsetof(struct ip6_hdr, ip6_dst), size,
+                 NFT_REG32_00);
+    load_meta(rule, NFT_META_L4PROTO, NFT_REG32_00 + words);
+    load_ct(rule, NFT_CT_PROTO_DST, NFT_REG32_00 + words + 1);
     put(rule, NFTNL_EXPR_CT_DIR, &direction, sizeof(direction));
 }
 
@@ -42,19 +35,14 @@ void match_peer_in(struct rule *rule, uint8_t family, const char *set)
 void match_first_packet(struct rule *rule)
 {
     uint32_t confirmed = IPS_CONFIRMED, none = 0;
-    expr_begin(rule, "ct");
-    put_u32(rule, NFTNL_EXPR_CT_KEY, NFT_CT_STATUS);
-    put_u32(rule, NFTNL_EXPR_CT_DREG, NFT_REG_1);
+    load_ct(rule, NFT_CT_STATUS, NFT_REG_1);
     expr_begin(rule, "bitwise");
     put_u32(rule, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
     put_u32(rule, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
     put_u32(rule, NFTNL_EXPR_BITWISE_LEN, sizeof(confirmed));
     put(rule, NFTNL_EXPR_BITWISE_MASK, &confirmed, sizeof(confirmed));
     put(rule, NFTNL_EXPR_BITWISE_XOR, &none, sizeof(none));
-    expr_begin(rule, "cmp");
-    put_u32(rule, NFTNL_EXPR_CMP_SREG, NFT_REG_1);
-    put_u32(rule, NFTNL_EXPR_CMP_OP, NFT_CMP_EQ);
-    put(rule, NFTNL_EXPR_CMP_DATA, &none, sizeof(none));
+    compare(rule, NFT_CMP_EQ, &none, sizeof(none));
 }
 
 void match_beyond_rate(struct rule *rule, uint64_t per_s, uint32_t burst)
@@ -73,11 +61,6 @@ void rule_counts(struct rule *rule, const char *counter)
     expr_begin(rule, "objref");
     put_u32(rule, NFTNL_EXPR_OBJREF_IMM_TYPE, NFT_OBJECT_COUNTER);
     put_text(rule, NFTNL_EXPR_OBJREF_IMM_NAME, counter);
-}
-
-void rule_ends(struct rule *rule)
-{
-    rule_append(rule);
 }
 
 void rule_remembers_peer(struct rule *rule, uint8_t family, const char *set, uint64_t timeout_ms)

@@ -14,8 +14,6 @@ void match_beyond_rate(struct rule *rule, uint64_t per_s, uint32_t burst);
 /* No match: the counter of this name counts the packet. */
 void rule_counts(struct rule *rule, const char *counter);
 
-/* No verdict: the rule only counts. */
-void rule_ends(struct rule *rule);
 /* No verdict: the packet's peer is in `set` for `timeout_ms`, unless the set is full. */
 void rule_remembers_peer(struct rule *rule, uint8_t family, const char *set, uint64_t timeout_ms);
 /* No verdict: a message with the packet's first `len` bytes goes to the listener of a group of NFLOG, at once. */

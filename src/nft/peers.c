@@ -6,14 +6,12 @@
 #include "nft/nflog.h"
 #include "nft/packet.h"
 #include "nft/peer_chains.h"
+#include "nft/ports.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#define PORT_DNS 53
-#define PORT_DOT 853
-#define PORT_HTTPS 443
 #define MESSAGES_PER_TURN 64
 #define REPORT_NS (60 * NS_PER_S)
 
@@ -124,8 +122,6 @@ static int try_rules(struct conn *conn, struct why *why)
         return why_set(why, -ENOMEM, "out of memory");
     batch_begin(batch);
     plan_peers_trial(batch);
-    if (batch_end(batch))
-        return why_set(why, -ENOMEM, "out of memory");
     int error = conn_commit(conn, batch, why);
     return error == -EEXIST ? 0 : error;
 }

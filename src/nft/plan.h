@@ -16,7 +16,8 @@ void plan_remove(struct batch *batch);
 void plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy,
                   bool zones);
 /* From one policy to another, by the ranges that change or, when they are many or `whole`, by all of them. At least one
- * message needs the table, so that a table that went away is an error; so are ranges that are to go and are not there. */
+ * message needs the table, so that a table that went away is an error; so are ranges that are to go and are not there.
+ */
 void plan_policy(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *before,
                  const struct nft_policy *after, bool whole);
 /* Makes a table that refuses everything; the transaction fails with -EEXIST when there is a table. */

@@ -10,8 +10,7 @@
 /* Whether verify_elements() looks at this set. */
 bool verify_knows(const char *set);
 /* How many elements verify_elements() would list if all were as they should be. */
-size_t verify_size(const struct nft_settings *settings, const struct nft_policy *policy,
-                   const struct changes *changes);
+size_t verify_size(const struct nft_settings *settings, const struct nft_policy *policy, const struct changes *changes);
 /* Lists the elements of all these sets, which takes time: 1 µs for each, and more in sets of many ten thousands.
  * `*ret_differs`: some set is not as it should be, and `what` says which. Packets that prolong a lease, and leases that
  * end, make no difference. 0 or -errno; -EINTR: somebody changes them just now. */

@@ -20,7 +20,7 @@
 #define NAP_MAX_MS 64
 #define SLEEP_MS 10000      /* log files that are old enough to go wait no longer than this */
 #define SHORT_SLEEP_MS 1000 /* records that may not have rung, and lost ones that are still to be told, neither */
-#define DROP_REPORT_INTERVAL_S 1
+#define DROP_REPORT_INTERVAL_NS NS_PER_S
 
 static const struct log_limits file_limits = {.file_bytes = 100ull << 20, .keep = 10, .keep_days = 30};
 
@@ -33,7 +33,7 @@ struct exporter {
     uint64_t unformatted;      /* records lost here for want of memory */
     uint64_t dropped_reported; /* of all that were dropped so far */
     struct metrics *metrics;
-    time_t next_drop_report;
+    uint64_t next_drop_report_ns;
     bool untold;   /* records were lost since the latest report */
     bool barriers; /* the kernel has membarrier(2) for us */
     int event_fd;  /* rung by the first record after a sleep, by stop and by reopen */
@@ -84,13 +84,6 @@ static bool fill_block(struct exporter *e)
     return true;
 }
 
-static time_t monotonic_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
-}
-
 /* Tells, once the queues are empty again, how many records did not get in. Seldom enough not to be a flood itself. */
 static void report_dropped(struct exporter *e, bool stopping)
 {
@@ -98,7 +91,7 @@ static void report_dropped(struct exporter *e, bool stopping)
     for (size_t i = 0; i < e->n_logs; i++)
         dropped += log_dropped(e->logs[i]);
     e->untold = dropped != e->dropped_reported;
-    if (!e->untold || (!stopping && monotonic_s() < e->next_drop_report))
+    if (!e->untold || (!stopping && clock_monotonic_ns() < e->next_drop_report_ns))
         return;
     if (!log_begin(own_log(e), LOG_WARN, LOG_PLAIN, "log records dropped"))
         return;
@@ -106,7 +99,7 @@ static void report_dropped(struct exporter *e, bool stopping)
     log_end(own_log(e));
     e->dropped_reported = dropped;
     e->untold = false;
-    e->next_drop_report = monotonic_s() + DROP_REPORT_INTERVAL_S;
+    e->next_drop_report_ns = clock_monotonic_ns() + DROP_REPORT_INTERVAL_NS;
 }
 
 /* One write of what has come. `settled`: no output owes anything, so that what is told of losses is not lost itself.

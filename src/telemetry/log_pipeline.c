@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define QUEUE_BYTES_MIN (1u << 20)
 #define RECORD_BYTES 512u /* that a longer queue may have for each of its records */
@@ -76,18 +75,11 @@ static void tell_queued(struct log_pipeline *p)
     metric_set(p->settings.metrics, METRIC_LOGS_QUEUED, p->n);
 }
 
-static int64_t realtime_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * (int64_t)NS_PER_S + now.tv_nsec;
-}
-
 void log_pipeline_add(struct log_pipeline *p, struct log_record record, uint64_t now_ns)
 {
     size_t before = p->bytes.len;
     if (p->n < p->max)
-        otlp_logs_record(&p->logs, record, realtime_ns(), &p->bytes);
+        otlp_logs_record(&p->logs, record, (int64_t)clock_realtime_ns(), &p->bytes);
     if (p->n == p->max || p->bytes.failed || p->bytes.len > p->max_bytes) {
         p->bytes.len = before;
         p->bytes.failed = false;

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 struct metric_pipeline {
@@ -85,13 +84,6 @@ void metric_pipeline_free(struct metric_pipeline *p)
     free(p);
 }
 
-static uint64_t realtime_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 static bool is_busy(const struct metric_pipeline *p)
 {
     return p->client && otlp_client_busy(p->client);
@@ -101,7 +93,7 @@ static void show(struct metric_pipeline *p)
 {
     const struct metric_pipeline_settings *s = &p->settings;
     buf_clear(&p->block);
-    console_render(collector_collect(p->console, realtime_ns()), s->resource, s->attributes, s->n_attributes,
+    console_render(collector_collect(p->console, clock_realtime_ns()), s->resource, s->attributes, s->n_attributes,
                    &p->block);
     for (size_t done = 0; !p->block.failed && done < p->block.len;) {
         ssize_t n = write(STDERR_FILENO, p->block.data + done, p->block.len - done);
@@ -113,7 +105,7 @@ static void show(struct metric_pipeline *p)
 
 static void send_points(struct metric_pipeline *p, uint64_t now_ns)
 {
-    const struct metrics_data *data = collector_collect(p->collector, realtime_ns());
+    const struct metrics_data *data = collector_collect(p->collector, clock_realtime_ns());
     size_t points;
     buf_clear(&p->request);
     otlp_metrics_request(p->settings.frame, p->settings.attributes, p->settings.n_attributes, data, &p->request,
