@@ -64,11 +64,18 @@ static int take(void *ctx, struct buf *flows)
     return walk->error ? walk->error : flows_end(walk->end, flows, &walk->why);
 }
 
+static int forget_dns(struct flow_walk *walk, struct why *why)
+{
+    _cleanup_buf_ struct buf flows = {0};
+    int error = flows_find_dns(walk->list, &flows, why);
+    return error ? error : flows_forget(walk->end, &flows, why);
+}
+
 static void *run(void *arg)
 {
     struct flow_walk *walk = arg;
     struct why why = {""};
-    int error = flows_list(walk->list, take, walk, &why);
+    int error = walk->hooks.choose ? flows_list(walk->list, take, walk, &why) : forget_dns(walk, &why);
     if (error && !walk->why.text[0])
         walk->why = why;
     walk->error = error;

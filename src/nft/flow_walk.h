@@ -13,7 +13,8 @@
 struct flow_walk_hooks {
     void *ctx;
     /* Leaves those of the flows (struct flow, at most FLOWS_AT_ONCE) in the buffer that are to be ended. 0, or -errno
-     * with `why`, which ends the walk. */
+     * with `why`, which ends the walk. NULL: the walk is through DNS flows, which are all forgotten (flows_forget()).
+     */
     int (*choose)(void *ctx, struct buf *flows, struct why *why);
     /* The walk is over, and gone. `error`: 0 or -errno with `why`. */
     void (*over)(void *ctx, int error, const struct why *why);

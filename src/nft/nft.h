@@ -35,7 +35,7 @@ struct nft_settings {
     uint32_t max_addresses;         /* learned addresses per family */
     bool log_peers;                 /* rules show direct connections to who listens, see peers.h */
     struct metrics *metrics;
-    struct mailbox *mailbox; /* of the loop that all calls come from; for flows only */
+    struct mailbox *mailbox; /* of the loop that all calls come from; NULL: flows are left alone */
 };
 
 /* What a policy change replaces. */

@@ -135,6 +135,6 @@ int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)
     else if (nft_refuses(nft->settings))
         error = guard_devices(nft, why);
     if (!error)
-        nft_forget_dns(nft, NULL);
+        nft_look_for_dns(nft);
     return error;
 }

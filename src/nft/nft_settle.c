@@ -178,10 +178,22 @@ static void start_walk(struct nft *nft)
         walk_over(nft, error, &why);
 }
 
+/* Before the sandbox gets its first answer. */
+static int forget_dns(struct nft *nft, struct why *why)
+{
+    _cleanup_buf_ struct buf flows = {0};
+    int error = flows_find_dns(nft->conn, &flows, why);
+    if (!error)
+        error = flows_forget(nft->conn, &flows, why);
+    if (!error)
+        nft->dns_looks--;
+    return error;
+}
+
 void nft_settle(struct nft *nft, nft_settled *done, void *ctx)
 {
     struct why why = {"out of memory"};
-    int error = nft->dns_looks == DNS_LOOKS ? nft_forget_dns(nft, &why) : 0;
+    int error = nft->dns_looks == DNS_LOOKS ? forget_dns(nft, &why) : 0;
     struct waiter *waiter = nft_refuses(nft->settings) && !error ? malloc(sizeof(*waiter)) : NULL;
     if (!waiter) {
         done(ctx, error || !nft_refuses(nft->settings) ? error : -ENOMEM, &why);
@@ -193,17 +205,19 @@ void nft_settle(struct nft *nft, nft_settled *done, void *ctx)
         start_walk(nft);
 }
 
-int nft_forget_dns(struct nft *nft, struct why *why)
+static void dns_walk_over(void *ctx, int error, const struct why *why)
 {
-    _cleanup_buf_ struct buf flows = {0};
-    if (!nft->dns_looks)
-        return 0;
-    int error = flows_find_dns(nft->conn, &flows, why);
-    if (!error)
-        error = flows_forget(nft->conn, &flows, why);
-    if (!error)
+    struct nft *nft = ctx;
+    nft->dns_walk = NULL;
+    if (!error && nft->dns_looks)
         nft->dns_looks--;
-    return error;
+}
+
+void nft_look_for_dns(struct nft *nft)
+{
+    struct flow_walk_hooks hooks = {.ctx = nft, .over = dns_walk_over};
+    if (nft->dns_looks && !nft->dns_walk && nft->settings->mailbox)
+        flow_walk_start(nft->settings->mailbox, &hooks, &nft->dns_walk, NULL);
 }
 
 /* --- previews --- */
@@ -263,6 +277,7 @@ void nft_preview_flows(struct nft *nft, const struct nft_preview *what)
 void nft_walks_free(struct nft *nft)
 {
     flow_walk_free(nft->walk);
+    flow_walk_free(nft->dns_walk);
     if (nft->preview)
         flow_walk_free(nft->preview->walk);
     free(nft->preview);

@@ -32,6 +32,7 @@ struct nft {
     struct flow_walk *walk;        /* under way, to settle */
     struct waiter *waiting, *late; /* for it, and for the next */
     struct nft_flow_preview *preview;
+    struct flow_walk *dns_walk;
     bool is_first;          /* nothing of ours filtered before, and flows were not ended yet */
     unsigned dns_looks;     /* for DNS flows that may be older than the redirect: so many are still to come */
     struct buf snapshot;    /* of the table as we made it; empty: not known */
@@ -55,8 +56,8 @@ void nft_remember_table(struct nft *nft);
 void nft_set_policy(struct nft *nft, struct nft_policy *next);
 /* Gives up what is under way. */
 void nft_walks_free(struct nft *nft);
-/* Deletes the entries of DNS flows that the redirect has not seen, at the next DNS_LOOKS calls; one less
- * when there was no flow at all before the first redirect. 0 or -errno. */
-int nft_forget_dns(struct nft *nft, struct why *why);
+/* Begins to delete the entries of DNS flows that the redirect has not seen, at the next calls until there were
+ * DNS_LOOKS looks; one less when there was no flow at all before the first redirect. */
+void nft_look_for_dns(struct nft *nft);
 
 #endif
