@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/loop.h"
+#include "base/resident.h"
 #include "config.h"
 #include "daemon/daemon.h"
 #include "guard.h"
@@ -260,6 +261,7 @@ static int supervise_sidecar(void)
 
 int main(int argc, char **argv)
 {
+    resident_set_limits();
     if (argc == 1)
         return run();
     if (argc == 2 && !strcmp(argv[1], "--supervise"))

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/resident.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -153,6 +154,7 @@ static int start(struct supervisor *supervisor, struct why *why)
     supervisor->started_ns = clock_monotonic_ns();
     backoff_started(&supervisor->backoff, supervisor->started_ns);
     say_started(supervisor);
+    resident_trim(); /* nearly all of it is the sidecar's, and that one has its own */
     return 0;
 }
 

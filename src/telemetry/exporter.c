@@ -1,6 +1,7 @@
 #include "telemetry/exporter.h"
 
 #include "base/cleanup.h"
+#include "base/resident.h"
 #include "telemetry/log_output.h"
 
 #include <errno.h>
@@ -20,6 +21,7 @@
 #define NAP_MAX_MS 64
 #define SLEEP_MS 10000      /* log files that are old enough to go wait no longer than this */
 #define SHORT_SLEEP_MS 1000 /* records that may not have rung, and lost ones that are still to be told, neither */
+#define SETTLING_NS (2 * NS_PER_S) /* until what the start needed is given back */
 #define DROP_REPORT_INTERVAL_NS NS_PER_S
 
 static const struct log_limits file_limits = {.file_bytes = 100ull << 20, .keep = 10, .keep_days = 30};
@@ -34,10 +36,11 @@ struct exporter {
     uint64_t dropped_reported; /* of all that were dropped so far */
     struct metrics *metrics;
     uint64_t next_drop_report_ns;
-    bool untold;   /* records were lost since the latest report */
-    bool barriers; /* the kernel has membarrier(2) for us */
-    int event_fd;  /* rung by the first record after a sleep, by stop and by reopen */
-    int ended_fd;  /* rung by the thread, last of all */
+    uint64_t trim_ns; /* 0: done */
+    bool untold;      /* records were lost since the latest report */
+    bool barriers;    /* the kernel has membarrier(2) for us */
+    int event_fd;     /* rung by the first record after a sleep, by stop and by reopen */
+    int ended_fd;     /* rung by the thread, last of all */
     atomic_bool stop, reopen;
     struct network *network;
     bool started;
@@ -139,7 +142,7 @@ static void sleep_until_rung(struct exporter *e)
     bool sure = fence_all_threads(e) && !e->untold;
     network_step(e->network);
     if (!oldest_record(e, &record))
-        network_wait(e->network, sure ? SLEEP_MS : SHORT_SLEEP_MS);
+        network_wait(e->network, sure && !e->trim_ns ? SLEEP_MS : SHORT_SLEEP_MS);
     set_bells(e, -1);
 }
 
@@ -149,6 +152,14 @@ static void ring(int fd)
     /* Fails only when the counter is full, and then whoever listens is about to look. */
     ssize_t ignored = write(fd, &one, sizeof(one));
     (void)ignored;
+}
+
+static void trim_once(struct exporter *e)
+{
+    if (!e->trim_ns || clock_monotonic_ns() < e->trim_ns)
+        return;
+    e->trim_ns = 0;
+    resident_trim();
 }
 
 static void export_until_stopped(struct exporter *e)
@@ -163,6 +174,7 @@ static void export_until_stopped(struct exporter *e)
         if (stopping && !wrote && settled)
             return;
         network_step(e->network);
+        trim_once(e);
         bool tidying = !stopping && log_outputs_tidy(e->outputs);
         if (more || (stopping && settled))
             continue;
@@ -181,6 +193,7 @@ static void *run(void *arg)
 {
     struct exporter *e = arg;
     pthread_setname_np(pthread_self(), "export"); /* another thread's name is a file that may be out of reach */
+    e->trim_ns = clock_monotonic_ns() + SETTLING_NS;
     export_until_stopped(e);
     ring(e->ended_fd);
     return NULL;

@@ -18,7 +18,6 @@ struct log_pipeline {
     struct buf bytes; /* the queue: encoded records one behind the other */
     uint32_t *sizes;  /* of each, a ring */
     size_t first, n, max, max_bytes;
-    struct buf request;
     uint64_t due_ns;      /* for what is queued */
     uint64_t deadline_ns; /* of the flush; 0: none */
 };
@@ -65,7 +64,6 @@ void log_pipeline_free(struct log_pipeline *p)
     otlp_client_free(p->client);
     otlp_logs_done(&p->logs);
     buf_done(&p->bytes);
-    buf_done(&p->request);
     free(p->sizes);
     free(p);
 }
@@ -99,17 +97,19 @@ static void send_batch(struct log_pipeline *p, uint64_t now_ns)
     size_t n = p->n < p->settings.env->logs_batch ? p->n : p->settings.env->logs_batch, len = 0;
     for (size_t i = 0; i < n; i++)
         len += p->sizes[(p->first + i) % p->max];
-    buf_clear(&p->request);
-    otlp_frame_wrap(p->settings.frame, p->bytes.data, len, &p->request);
-    if (p->request.failed) /* memory is short: they stay, the time comes again */
+    _cleanup_buf_ struct buf request = {0};
+    otlp_frame_wrap(p->settings.frame, p->bytes.data, len, &request);
+    if (request.failed) /* memory is short: they stay, the time comes again */
         return;
-    memmove(p->bytes.data, p->bytes.data + len, p->bytes.len - len);
-    p->bytes.len -= len;
+    if (n < p->n)
+        buf_drop(&p->bytes, len);
+    else
+        buf_done(&p->bytes);
     p->first = (p->first + n) % p->max;
     p->n -= n;
     metric_add(p->settings.metrics, METRIC_LOGS_PROCESSED, n);
     tell_queued(p);
-    otlp_client_send(p->client, p->request.data, p->request.len, n, now_ns);
+    otlp_client_send(p->client, request.data, request.len, n, now_ns);
     if (p->deadline_ns)
         otlp_client_hurry(p->client, p->deadline_ns);
     p->due_ns = now_ns + p->settings.env->logs_delay_ms * NS_PER_MS;

@@ -14,7 +14,7 @@ struct metric_pipeline {
     struct otlp_client *client;  /* NULL: not by OTLP */
     struct collector *collector; /* its */
     struct collector *console;   /* NULL: nothing on stderr */
-    struct buf request, block;
+    struct buf block;
     uint64_t due_ns;
     uint64_t deadline_ns; /* of the flush; 0: none */
     bool last_done;       /* the flush's collection is made */
@@ -79,7 +79,6 @@ void metric_pipeline_free(struct metric_pipeline *p)
     otlp_client_free(p->client);
     collector_free(p->collector);
     collector_free(p->console);
-    buf_done(&p->request);
     buf_done(&p->block);
     free(p);
 }
@@ -107,11 +106,10 @@ static void send_points(struct metric_pipeline *p, uint64_t now_ns)
 {
     const struct metrics_data *data = collector_collect(p->collector, clock_realtime_ns());
     size_t points;
-    buf_clear(&p->request);
-    otlp_metrics_request(p->settings.frame, p->settings.attributes, p->settings.n_attributes, data, &p->request,
-                         &points);
-    if (points && !p->request.failed)
-        otlp_client_send(p->client, p->request.data, p->request.len, points, now_ns);
+    _cleanup_buf_ struct buf request = {0};
+    otlp_metrics_request(p->settings.frame, p->settings.attributes, p->settings.n_attributes, data, &request, &points);
+    if (points && !request.failed)
+        otlp_client_send(p->client, request.data, request.len, points, now_ns);
     if (p->deadline_ns)
         otlp_client_hurry(p->client, p->deadline_ns);
 }

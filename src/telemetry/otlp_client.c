@@ -79,6 +79,7 @@ static void finish(struct otlp_client *client)
     client->busy = false;
     client->retry_ns = UINT64_MAX;
     client->items = 0;
+    buf_done(&client->body); /* a burst is over some time, and what it took is not needed until the next */
 }
 
 static void fail(struct otlp_client *client, enum export_result result, const char *error, uint64_t now_ns)

@@ -1,13 +1,13 @@
 """A hostile application in the sandbox. During each attack another client's queries are answered within 50 ms (p99, no
 loss), whoever has the token is served by the API, memory stays below 64 MiB, and nothing of it shows in the policy."""
 
-import re
 import time
 
 import pytest
 
 from tests.support import dnsclient
 from tests.support.hostile import SHARES, hostile, watch_from
+from tests.support.memory import is_usual, status_kib
 from tests.support.metrics import Scrape
 from tests.support.waiting import PATIENCE, wait_until
 from tests.support.world import SANDBOX_V4, UPSTREAM_V4
@@ -25,17 +25,6 @@ def sidecar(start):
     return start(**SETTINGS)
 
 
-def _peak_kib(sidecar):
-    with open(f"/proc/{sidecar.process.pid}/status", encoding="ascii") as status:
-        return int(re.search(r"^VmHWM:\s+(\d+)", status.read(), re.M)[1])
-
-
-def _has_usual_memory(sidecar):
-    """Not under valgrind or ASan."""
-    with open(f"/proc/{sidecar.process.pid}/maps", encoding="ascii") as maps:
-        return PATIENCE == 1 and "libasan" not in maps.read()
-
-
 def _survives(world, sidecar, zone="wild.test"):
     """Of several rounds the best counts: other programs of the machine are no fault of the sidecar's."""
     best = {"p99": 9}
@@ -48,9 +37,9 @@ def _survives(world, sidecar, zone="wild.test"):
     assert sidecar.request("GET", "/policy", headers=TOKEN).json()["policy"]["egress"] == RULES["egress"]
     assert sidecar.request("PATCH", "/policy", RULES["egress"], TOKEN).status == 200
     assert time.monotonic() - begin < 2 * PATIENCE
-    if _has_usual_memory(sidecar):
-        assert _peak_kib(sidecar) < MEMORY_KIB
-    print(f"p99 {best['p99'] * 1e3:.1f} ms, peak {_peak_kib(sidecar)} KiB")  # for docs/reliability.md, with pytest -s
+    if is_usual(sidecar.process.pid):
+        assert status_kib(sidecar.process.pid, "VmHWM") < MEMORY_KIB
+    print(f"p99 {best['p99'] * 1e3:.1f} ms, peak {status_kib(sidecar.process.pid, 'VmHWM')} KiB")  # for docs/reliability.md, with -s
 
 
 def _limited(sidecar, limit):
