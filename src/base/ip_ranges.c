@@ -31,6 +31,16 @@ static size_t merge(struct ip_range *ranges, size_t n)
     return kept;
 }
 
+/* Takes an array of sorted ranges over. One array for both families: IPv4 sorts first, so `v4` is what was allocated.
+ */
+static struct ip_ranges from_sorted(struct ip_range *ranges, size_t n)
+{
+    size_t kept = merge(ranges, n), n_v4 = 0;
+    while (n_v4 < kept && ranges[n_v4].first.family == AF_INET)
+        n_v4++;
+    return (struct ip_ranges){.v4 = ranges, .v6 = ranges + n_v4, .n_v4 = n_v4, .n_v6 = kept - n_v4};
+}
+
 int ip_ranges_build(const struct ip_prefix *prefixes, size_t n, struct ip_ranges *ret)
 {
     if (!n) {
@@ -43,11 +53,31 @@ int ip_ranges_build(const struct ip_prefix *prefixes, size_t n, struct ip_ranges
     for (size_t i = 0; i < n; i++)
         ranges[i] = ip_prefix_range(&prefixes[i]);
     qsort(ranges, n, sizeof(*ranges), compare_ranges);
-    size_t kept = merge(ranges, n), n_v4 = 0;
-    while (n_v4 < kept && ranges[n_v4].first.family == AF_INET)
-        n_v4++;
-    /* One array for both families: IPv4 sorts first, so `v4` is what was allocated. */
-    *ret = (struct ip_ranges){.v4 = ranges, .v6 = ranges + n_v4, .n_v4 = n_v4, .n_v6 = kept - n_v4};
+    *ret = from_sorted(ranges, n);
+    return 0;
+}
+
+/* The `i`-th of both families; NULL after the last. */
+static const struct ip_range *range_at(const struct ip_ranges *ranges, size_t i)
+{
+    if (i < ranges->n_v4)
+        return &ranges->v4[i];
+    return i - ranges->n_v4 < ranges->n_v6 ? &ranges->v6[i - ranges->n_v4] : NULL;
+}
+
+int ip_ranges_join(const struct ip_ranges *a, const struct ip_ranges *b, struct ip_ranges *ret)
+{
+    size_t n = a->n_v4 + a->n_v6 + b->n_v4 + b->n_v6, from_a = 0;
+    struct ip_range *ranges = calloc(n ? n : 1, sizeof(*ranges));
+    if (!ranges)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        const struct ip_range *left = range_at(a, from_a), *right = range_at(b, i - from_a);
+        bool take_left = !right || (left && compare_ranges(left, right) <= 0);
+        ranges[i] = take_left ? *left : *right;
+        from_a += take_left;
+    }
+    *ret = from_sorted(ranges, n);
     return 0;
 }
 

@@ -6,6 +6,8 @@
 
 /* Merges overlapping and adjacent prefixes of both families. 0 or -ENOMEM; ip_ranges_done() frees the arrays. */
 int ip_ranges_build(const struct ip_prefix *prefixes, size_t n, struct ip_ranges *ret);
+/* What is in either. 0 or -ENOMEM. */
+int ip_ranges_join(const struct ip_ranges *a, const struct ip_ranges *b, struct ip_ranges *ret);
 void ip_ranges_done(struct ip_ranges *ranges);
 /* Binary search. */
 bool ip_ranges_contain(const struct ip_ranges *ranges, const struct ip_addr *addr);

@@ -58,8 +58,7 @@ int nft_open(const struct nft_settings *settings, struct nft **ret, struct why *
     return 0;
 }
 
-/* Closes the transaction, sends it and waits for the verdict. */
-static int commit(struct nft *nft, struct batch *batch, struct why *why)
+int nft_commit(struct nft *nft, struct batch *batch, struct why *why)
 {
     int error = conn_commit(nft->conn, batch, why);
     metric_add(nft->settings->metrics, error ? METRIC_NFT_ERRORS : METRIC_NFT_UPDATES, 1);
@@ -72,7 +71,7 @@ static size_t n_ranges(const struct ip_ranges *ranges)
 }
 
 /* Rules, and elements of the sets that only settings and policies fill. */
-static void tell_rules(const struct nft *nft)
+void nft_tell_rules(const struct nft *nft)
 {
     const struct nft_settings *settings = nft->settings;
     const struct nft_policy *policy = &nft->policy;
@@ -107,7 +106,7 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
     nft->policy = copy;
     nft->dns_looks -= skips_look;
     nft->damaged = false;
-    tell_rules(nft);
+    nft_tell_rules(nft);
     tell_addresses(nft);
     nft_remember_table(nft);
     return 0;
@@ -137,59 +136,13 @@ int nft_commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, st
 {
     changes_encode(nft->changes, batch, now_ns);
     nft->revoked_since |= changes_revoke(nft->changes);
-    int error = commit(nft, batch, why);
+    int error = nft_commit(nft, batch, why);
     if (error) {
         changes_roll_back(nft->changes);
         return error;
     }
     changes_commit(nft->changes);
     tell_addresses(nft);
-    return 0;
-}
-
-/* One transaction from the policy in force to another. */
-static int apply(struct nft *nft, const struct nft_policy *policy,
-                 bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, bool whole,
-                 struct why *why)
-{
-    _cleanup_batch_ struct batch *batch = NULL;
-    if (batch_new(&batch))
-        return why_set(why, -ENOMEM, "out of memory");
-    uint64_t now_ns = clock_monotonic_ns();
-    int error = ended_settle(nft->conn, nft->changes, ENDED_PER_CHANGE, now_ns);
-    if (!error)
-        error = revoke_denied(nft->conn, nft->changes, policy, still_allowed, ctx, now_ns);
-    if (!error)
-        error = changes_make_room(nft->changes);
-    if (error) {
-        changes_roll_back(nft->changes);
-        return why_set(why, error, "cannot revoke addresses: %s", strerror(-error));
-    }
-    batch_begin(batch);
-    plan_policy(batch, nft->settings, &nft->policy, policy, whole);
-    return nft_commit_changes(nft, batch, now_ns, why);
-}
-
-int nft_apply(struct nft *nft, const struct nft_policy *policy,
-              bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why)
-{
-    struct nft_policy copy;
-    if (!nft->settings->filter)
-        return 0;
-    if (nft_policy_copy(policy, &copy))
-        return why_set(why, -ENOMEM, "out of memory");
-    int error = apply(nft, policy, still_allowed, ctx, false, why);
-    if (error == -EEXIST || error == -ENOENT) /* somebody changed the sets: not from what we made, then */
-        error = apply(nft, policy, still_allowed, ctx, true, why);
-    if (error) {
-        nft_policy_done(&copy);
-        return error;
-    }
-    bool default_changed = nft->policy.default_allow != policy->default_allow;
-    nft_set_policy(nft, &copy);
-    tell_rules(nft);
-    if (default_changed)
-        nft_remember_table(nft);
     return 0;
 }
 

@@ -9,11 +9,12 @@
 static const struct {
     const char *stem;
     size_t offset; /* of the ranges in struct nft_policy */
+    bool allows;
 } sets[NFT_POLICY_SETS] = {
-    {"always_deny", offsetof(struct nft_policy, always_deny)},
-    {"always_allow", offsetof(struct nft_policy, always_allow)},
-    {"deny", offsetof(struct nft_policy, deny)},
-    {"allow", offsetof(struct nft_policy, allow)},
+    {"always_deny", offsetof(struct nft_policy, always_deny), false},
+    {"always_allow", offsetof(struct nft_policy, always_allow), true},
+    {"deny", offsetof(struct nft_policy, deny), false},
+    {"allow", offsetof(struct nft_policy, allow), true},
 };
 
 const char *nft_policy_stem(size_t i)
@@ -24,6 +25,16 @@ const char *nft_policy_stem(size_t i)
 const struct ip_ranges *nft_policy_ranges(const struct nft_policy *policy, size_t i)
 {
     return (const struct ip_ranges *)((const char *)policy + sets[i].offset);
+}
+
+void nft_policy_set_ranges(struct nft_policy *policy, size_t i, const struct ip_ranges *ranges)
+{
+    *(struct ip_ranges *)((char *)policy + sets[i].offset) = *ranges;
+}
+
+bool nft_policy_allows(size_t i)
+{
+    return sets[i].allows;
 }
 
 void nft_policy_done(struct nft_policy *policy)

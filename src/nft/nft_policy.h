@@ -12,5 +12,8 @@ void nft_policy_done(struct nft_policy *policy);
 #define NFT_POLICY_SETS 4
 const char *nft_policy_stem(size_t i);
 const struct ip_ranges *nft_policy_ranges(const struct nft_policy *policy, size_t i);
+void nft_policy_set_ranges(struct nft_policy *policy, size_t i, const struct ip_ranges *ranges);
+/* Whether the addresses of this set are let through, else refused. */
+bool nft_policy_allows(size_t i);
 
 #endif

@@ -1,4 +1,4 @@
-/* What the parts of nft.h share: nft.c (start, policies, learning), nft_keep.c (looking after the table) and
+/* What the parts of nft.h share: nft.c (start, learning), nft_apply.c (policies), nft_keep.c (looking after the table) and
  * nft_settle.c (open flows). */
 #ifndef NFT_NFT_STATE_H
 #define NFT_NFT_STATE_H
@@ -47,8 +47,12 @@ static inline bool nft_refuses(const struct nft_settings *settings)
     return settings->filter && !settings->audit;
 }
 
+/* Closes the transaction, sends it and waits for the verdict. */
+int nft_commit(struct nft *nft, struct batch *batch, struct why *why);
 /* Sends what was collected in `changes` together with what is in `batch`, and follows the kernel's verdict. */
 int nft_commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, struct why *why);
+/* Counts the rules in force. */
+void nft_tell_rules(const struct nft *nft);
 /* Remembers what the table looks like, unless others change it just now. Not to be called when others may have since
  * our newest transaction but one. */
 void nft_remember_table(struct nft *nft);

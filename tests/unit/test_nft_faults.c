@@ -9,8 +9,10 @@
 
 #define LIST_ALLOW "nft -s list set inet opensandbox dyn_allow_v4"
 
-static struct {
+static struct fault {
     int send_error;    /* of the next message; nothing is sent */
+    unsigned good;     /* so many are sent before that */
+    unsigned more;     /* and so many fail after it */
     int receive_error; /* so often, instead of receiving */
     unsigned receive_times;
     int lose; /* what comes next is received and gone, and this is the error */
@@ -21,8 +23,13 @@ ssize_t mnl_socket_sendto(const struct mnl_socket *socket, const void *data, siz
     ssize_t (*real)(const struct mnl_socket *, const void *, size_t) = dlsym(RTLD_NEXT, "mnl_socket_sendto");
     if (!fault.send_error)
         return real(socket, data, size);
+    if (fault.good) {
+        fault.good--;
+        return real(socket, data, size);
+    }
     errno = fault.send_error;
-    fault.send_error = 0;
+    if (!fault.more--)
+        fault = (struct fault){0};
     return -1;
 }
 
@@ -76,6 +83,38 @@ START_TEST(a_policy_that_could_not_be_sent_leaves_the_old_one)
 }
 END_TEST
 
+/* From one to the other there are several transactions, which share no range. */
+#define LIST_RANGES "nft list table inet opensandbox | grep -o '10[.][0-9.]*/16' | tr '\n' ' '"
+
+static int change_of_ranges(struct nft *nft)
+{
+    const struct nft_policy next = {
+        .default_allow = true, .deny = ranges("10.1.0.0/16", NULL), .allow = ranges("10.2.0.0/16", NULL)};
+    struct why why = {0};
+    return nft_apply(nft, &next, nothing, NULL, &why);
+}
+
+/* Whichever of its transactions fails, one of both policies is in force, and nft_apply() says which. */
+START_TEST(a_change_that_fails_halfway_leaves_one_of_both)
+{
+    const struct nft_policy first = {.deny = ranges("10.8.0.0/16", NULL), .allow = ranges("10.9.0.0/16", NULL)};
+    struct nft *nft = installed(&plain, &first);
+    bool repaired;
+    struct why why = {0};
+    fault = (struct fault){.send_error = ENOMEM, .good = (unsigned)_i / 2, .more = _i % 2};
+    int error = change_of_ranges(nft);
+    ck_assert(!error || error == -ENOMEM);
+    fault = (struct fault){0};
+    ck_assert_int_eq(nft_keep(nft, &repaired, &why), 0);
+    ck_assert(!repaired);
+    ck_assert_str_eq(output(LIST_RANGES), error ? "10.8.0.0/16 10.9.0.0/16 " : "10.1.0.0/16 10.2.0.0/16 ");
+    expect("nft list chain inet opensandbox fallback", error ? "goto denied" : "goto direct");
+    ck_assert_int_eq(change_of_ranges(nft), 0);
+    ck_assert_str_eq(output(LIST_RANGES), "10.1.0.0/16 10.2.0.0/16 ");
+    nft_free(nft);
+}
+END_TEST
+
 START_TEST(an_interrupted_verdict_is_read_again)
 {
     struct nft *nft = installed(&plain, &deny_all);
@@ -121,6 +160,7 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(tests, enter, NULL);
     tcase_add_loop_test(tests, what_could_not_be_sent_changes_nothing, 0, N_ERRORS);
     tcase_add_loop_test(tests, a_policy_that_could_not_be_sent_leaves_the_old_one, 0, N_ERRORS);
+    tcase_add_loop_test(tests, a_change_that_fails_halfway_leaves_one_of_both, 0, 12);
     tcase_add_loop_test(tests, an_interrupted_verdict_is_read_again, 0, 2);
     tcase_add_loop_test(tests, a_lost_verdict_is_found_by_the_generation, 0, 2);
     tcase_add_test(tests, a_lost_refusal_is_noticed);
