@@ -272,13 +272,32 @@ static void prolong_learned(struct batch *batch)
     }
 }
 
-void chain_egress(struct batch *batch, const struct nft_settings *settings, bool default_allow)
+/* What follows asks sets of ranges, which the kernel may show later than the rules. Silence, not a refusal: connections
+ * are tried again by themselves. */
+static void chain_gate(struct batch *batch, const struct nft_settings *settings, bool gated)
+{
+    table_add_chain(batch, "gate");
+    if (gated) {
+        struct rule rule = rule_begin(batch, "gate");
+        verdict(&rule, settings->audit ? NF_ACCEPT : NF_DROP, NULL);
+    }
+    struct rule rule = rule_begin(batch, "egress");
+    verdict(&rule, NFT_JUMP, "gate");
+}
+
+void chain_open_gate(struct batch *batch)
+{
+    rules_delete(batch, "gate");
+}
+
+void chain_egress(struct batch *batch, const struct nft_settings *settings, bool default_allow, bool gated)
 {
     table_add_output_chain(batch, "egress", "filter", PRIORITY_EGRESS, chain_policy(settings, false));
     egress_begin(batch, settings);
     chain_denied(batch, settings);
     chain_direct(batch, settings);
     egress_dns(batch, settings);
+    chain_gate(batch, settings, gated);
     if (settings->block_doh_443)
         egress_doh(batch, settings);
     rules_for_sets(batch, "egress", "always_deny", NFT_GOTO, "denied");

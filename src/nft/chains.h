@@ -10,8 +10,10 @@
 void chain_own(struct batch *batch, const struct nft_settings *settings);
 /* `dns`: sends port 53 to the sidecar. Uses the sets exempt_v4 and exempt_v6 when there are exempt servers. */
 void chain_dns(struct batch *batch, const struct nft_settings *settings);
-/* `egress` and the chains it needs, for a policy; uses all sets. */
-void chain_egress(struct batch *batch, const struct nft_settings *settings, bool default_allow);
+/* `egress` and the chains it needs, for a policy; uses all sets. `gated`: nothing gets as far as the sets of ranges
+ * until chain_open_gate(). */
+void chain_egress(struct batch *batch, const struct nft_settings *settings, bool default_allow, bool gated);
+void chain_open_gate(struct batch *batch);
 /* What becomes of packets that no rule knows. Replaces what was decided before; an error when `egress` is not there. */
 void chain_set_default(struct batch *batch, const struct nft_settings *settings, bool default_allow);
 /* The policy of `egress`: NF_ACCEPT or NF_DROP. No packet gets so far, but it holds while a table is being put in

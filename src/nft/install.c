@@ -35,7 +35,7 @@ static int try_tables(struct install *install, struct conn *conn, const struct t
     if (batch_new(&batch))
         return why_set(why, -ENOMEM, "out of memory");
     batch_begin(batch);
-    plan_install(batch, tables->settings, tables->policy, !install->no_zones);
+    bool gated = plan_install(batch, tables->settings, tables->policy, !install->no_zones);
     if (tables->settings->filter)
         changes_encode_all(tables->changes, batch, clock_monotonic_ns());
     if (tables->settings->log_peers)
@@ -49,8 +49,12 @@ static int try_tables(struct install *install, struct conn *conn, const struct t
         return error;
     install_done(install);
     install->devices = take_pointer(devices);
-    install->n_rules = batch_rules(batch);
-    return 0;
+    install->n_rules = batch_rules(batch) - gated;
+    if (!gated)
+        return 0;
+    batch_begin(batch);
+    plan_open(batch);
+    return conn_commit(conn, batch, why);
 }
 
 int install_tables(struct install *install, struct conn *conn, const struct nft_settings *settings,

@@ -16,7 +16,8 @@ struct install {
     struct if_nameindex *devices; /* those whose frames are guarded */
 };
 
-/* Puts everything in place in one transaction. */
+/* Puts everything in place in one transaction; with ranges, in a second one they come into force, until which
+ * everything that they may decide about is dropped. On failure that may be what is in place. */
 int install_tables(struct install *install, struct conn *conn, const struct nft_settings *settings,
                    const struct nft_policy *policy, const struct changes *changes, struct why *why);
 /* Guards the devices that there are now; nothing is sent when they are the same as before. */

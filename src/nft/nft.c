@@ -100,6 +100,9 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
     metric_add(nft->settings->metrics, error ? METRIC_NFT_ERRORS : METRIC_NFT_UPDATES, 1);
     if (error) {
         nft_policy_done(&copy);
+        if (!nft->damaged)
+            nft->harm.text[0] = '\0';
+        nft->damaged = true; /* it may be closed */
         return error;
     }
     nft_policy_done(&nft->policy);

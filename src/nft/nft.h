@@ -1,6 +1,6 @@
 /* What the kernel enforces: table `inet opensandbox`. The façade over nftables; no other module speaks netlink.
- * Every change is one transaction: it takes effect whole or not at all. Calls wait for the kernel's verdict (some
- * microseconds; milliseconds for large policies) and belong to one thread. */
+ * No packet meets anything but what held before a change or what holds after it. Calls wait for the kernel's verdict
+ * (some microseconds; milliseconds for large policies) and belong to one thread. */
 #ifndef NFT_NFT_H
 #define NFT_NFT_H
 
@@ -54,8 +54,9 @@ void nft_free(struct nft *nft);
  * which this is to be called, once. In dns mode it does nothing. */
 int nft_restore(struct nft *nft, const struct nft_policy *policy,
                 bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why);
-/* Puts the whole table in place in one transaction, replacing a table an earlier run left; with a filter also table
- * `netdev opensandbox`, which keeps raw frames from leaving, where the kernel can. */
+/* Puts the whole table in place, replacing a table an earlier run left in one transaction; with a filter also table
+ * `netdev opensandbox`, which keeps raw frames from leaving, where the kernel can. On failure the old table is there,
+ * or the new one, closed. */
 int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *why);
 /* Looks whether anyone but us changed nftables since our newest transaction, and if so, whether our table is still what
  * we made it: the same chains, rules and sets, with the same elements. If it is not, it is put in place anew with
@@ -67,8 +68,8 @@ int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
 /* Whether raw frames (AF_PACKET) are kept from leaving; false on kernels without the netdev egress hook. */
 bool nft_guards_frames(const struct nft *nft);
 /* Replaces the static sets and the default, and takes learned addresses away for which `still_allowed` says no for
- * every name that led to them. All of it in one transaction; on failure nothing has changed. In dns mode it does
- * nothing. */
+ * every name that led to them. In as many transactions as it takes that every packet meets the old policy or the new
+ * one (nft/steps.h); on failure the old one is in force, or put in place by nft_keep(). In dns mode it does nothing. */
 int nft_apply(struct nft *nft, const struct nft_policy *policy,
               bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why);
 typedef void nft_settled(void *ctx, int error, const struct why *why);

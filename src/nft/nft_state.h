@@ -1,5 +1,5 @@
-/* What the parts of nft.h share: nft.c (start, learning), nft_apply.c (policies), nft_keep.c (looking after the table) and
- * nft_settle.c (open flows). */
+/* What the parts of nft.h share: nft.c (start, learning), nft_apply.c (policies), nft_keep.c (looking after the table)
+ * and nft_settle.c (open flows). */
 #ifndef NFT_NFT_STATE_H
 #define NFT_NFT_STATE_H
 

@@ -83,7 +83,20 @@ static void put_search(struct batch *batch, const struct search_text *search)
     elements_end(&elements);
 }
 
-void plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy, bool zones)
+static bool has_ranges(const struct nft_settings *settings, const struct nft_policy *policy)
+{
+    size_t n = settings->doh_blocklist.n_v4 + settings->doh_blocklist.n_v6;
+    for (size_t i = 0; i < NFT_POLICY_SETS; i++)
+        n += nft_policy_ranges(policy, i)->n_v4 + nft_policy_ranges(policy, i)->n_v6;
+    return n > 0;
+}
+
+void plan_open(struct batch *batch)
+{
+    chain_open_gate(batch);
+}
+
+bool plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy, bool zones)
 {
     plan_remove(batch);
     table_add(batch, 0);
@@ -105,7 +118,7 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
         chain_forged(batch);
     chain_unmark(batch, settings->mark);
     if (!settings->filter)
-        return;
+        return false;
     for (size_t i = 0; i < NFT_POLICY_SETS; i++) {
         set_pair(batch, nft_policy_stem(i), NFT_SET_INTERVAL, 0);
         put_ranges(batch, nft_policy_stem(i), nft_policy_ranges(policy, i));
@@ -118,13 +131,15 @@ void plan_install(struct batch *batch, const struct nft_settings *settings, cons
     set_pair(batch, "dyn_allow", NFT_SET_TIMEOUT | NFT_SET_EVAL, size);
     set_pair(batch, "revoked", NFT_SET_TIMEOUT, size);
     peers_declare(batch, settings);
-    chain_egress(batch, settings, policy->default_allow);
+    bool gated = has_ranges(settings, policy);
+    chain_egress(batch, settings, policy->default_allow, gated);
     if (settings->audit)
-        return;
+        return gated;
     chain_forward(batch);
     chain_stray(batch);
     if (zones)
         chain_inbound(batch, settings);
+    return gated;
 }
 
 /* Ranges of one family, in ascending order. */

@@ -12,9 +12,12 @@
 /* Takes the table away whether or not there is one. */
 void plan_remove(struct batch *batch);
 /* Replaces whatever table bears our name by ours; learned and revoked addresses are empty. `zones`: with
- * the chains `own` and `inbound`, which kernels without conntrack zones refuse. */
-void plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy,
+ * the chains `own` and `inbound`, which kernels without conntrack zones refuse. True when it is to be followed by
+ * plan_open(), before which only what no range decides about passes: kernels show new ranges later than the rules of
+ * the same transaction. */
+bool plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy,
                   bool zones);
+void plan_open(struct batch *batch);
 /* From one policy to another, by the ranges that change or, when they are many or `whole`, by all of them. At least one
  * message needs the table, so that a table that went away is an error; so are ranges that are to go and are not there.
  */

@@ -82,8 +82,8 @@ def passes_udp(namespace, address, port=5000):
 class Visitor:
     """Connects to these addresses in turn, as fast as it can, for as long as the `with` block lasts."""
 
-    def __init__(self, namespace, *addresses):
-        self._namespace, self._addresses = namespace, addresses
+    def __init__(self, namespace, *addresses, timeout=1):
+        self._namespace, self._addresses, self._timeout = namespace, addresses, timeout
         self._ended = threading.Event()
         self.reached, self.failed = 0, 0
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -91,10 +91,40 @@ class Visitor:
     def _run(self):
         while not self._ended.is_set():
             for address in self._addresses:
-                if connects(self._namespace, address, timeout=1):
+                if connects(self._namespace, address, timeout=self._timeout):
                     self.reached += 1
                 else:
                     self.failed += 1
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self._thread.join(10)
+
+
+class Flood:
+    """Sends datagrams to an address, as many as it can, for as long as the `with` block lasts. What a rule refuses or drops
+    is an error of the call that sends it."""
+
+    def __init__(self, namespace, address):
+        self._namespace, self._address = namespace, address
+        self._ended = threading.Event()
+        self.passed, self.refused = 0, 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        with self._namespace.inside():
+            sock = socket.socket(family_of(self._address), socket.SOCK_DGRAM)
+        with sock:
+            while not self._ended.is_set():
+                try:
+                    sock.sendto(b"?", (self._address, 5000))
+                    self.passed += 1
+                except OSError:
+                    self.refused += 1
 
     def __enter__(self):
         self._thread.start()

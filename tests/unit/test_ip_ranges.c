@@ -7,7 +7,7 @@
 
 #define PREFIXES_MAX 24
 
-/* Builds ranges of a space-separated list and compares them, as text, with what is expected. */
+/* Builds ranges of a space-separated list, in two halves, and compares them, as text, with what is expected. */
 static void check_merged(const char *prefixes, const char *expected)
 {
     struct ip_prefix parsed[PREFIXES_MAX];
@@ -18,8 +18,13 @@ static void check_merged(const char *prefixes, const char *expected)
     for (char *text; (text = strsep(&rest, " "));)
         if (*text)
             ck_assert_int_eq(ip_prefix_parse(text, &parsed[n++]), 0);
-    struct ip_ranges ranges;
-    ck_assert_int_eq(ip_ranges_build(parsed, n, &ranges), 0);
+    /* Any half of them joined with the rest is the same. */
+    struct ip_ranges left, right, ranges;
+    ck_assert_int_eq(ip_ranges_build(parsed, n / 2, &left), 0);
+    ck_assert_int_eq(ip_ranges_build(parsed + n / 2, n - n / 2, &right), 0);
+    ck_assert_int_eq(ip_ranges_join(&left, &right, &ranges), 0);
+    ip_ranges_done(&left);
+    ip_ranges_done(&right);
     for (size_t i = 0; i < ranges.n_v4 + ranges.n_v6; i++) {
         const struct ip_range *range = i < ranges.n_v4 ? &ranges.v4[i] : &ranges.v6[i - ranges.n_v4];
         char first[IP_TEXT_MAX], last[IP_TEXT_MAX];

@@ -34,7 +34,7 @@ static void expect_lost(struct nft *nft, const struct nft_policy *policy, char d
 {
     struct told told = {.denied = denied};
     buf_puts(&told.text, "");
-    char before[4096];
+    char before[16384];
     snprintf(before, sizeof(before), "%s", output("nft -s list ruleset"));
     nft_preview(nft, policy, starts_otherwise, tell, &told);
     ck_assert_str_eq(told.text.len ? told.text.data : "", expected);
