@@ -155,12 +155,12 @@ static int cleanup(void)
 }
 
 /* The application may be running already: a start that fails leaves the namespace closed, unless rules of an earlier
- * start are there, which stay. */
-static int fail_closed(int code, const struct why *why)
+ * start are there, which stay: but for those of audit mode, when this start was not to be one. */
+static int fail_closed(int code, bool audit, const struct why *why)
 {
     struct why closing;
     complain(code, why);
-    if (nft_close_if_absent(&closing))
+    if (nft_close_unless_guarded(audit, &closing))
         fprintf(stderr, "opensandbox-egress: and the namespace could not be closed: %s\n", closing.text);
     return code;
 }
@@ -177,13 +177,13 @@ static int run(void)
     }
     struct config *config;
     if (config_from_env(&config, &why))
-        return fail_closed(EXIT_CONFIG, &why);
+        return fail_closed(EXIT_CONFIG, false, &why);
     struct daemon_end end;
     daemon_run(config, &end);
     if (end.code == EXIT_NO_CAPABILITY)
         complain(end.code, &end.why);
     else if (end.code != EXIT_OK)
-        fail_closed(end.code, &end.why);
+        fail_closed(end.code, config->audit, &end.why);
     if (end.unfinished)
         _exit(end.code);
     config_free(config);

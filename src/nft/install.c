@@ -103,7 +103,15 @@ int install_devices(struct install *install, struct conn *conn, bool *ret_sent, 
     return install->no_frames ? 0 : error;
 }
 
-int install_closed(struct conn *conn, struct why *why)
+static void begin_closed(struct batch *batch, bool replaces)
+{
+    batch_begin(batch);
+    if (replaces)
+        plan_remove(batch);
+    plan_closed(batch);
+}
+
+int install_closed(struct conn *conn, bool replaces, struct why *why)
 {
     _cleanup_batch_ struct batch *batch = NULL;
     int error = -ENOENT;
@@ -114,15 +122,13 @@ int install_closed(struct conn *conn, struct why *why)
         error = list_devices(&devices, why);
         if (error)
             return error;
-        batch_begin(batch);
-        plan_closed(batch);
+        begin_closed(batch, replaces);
         frames_plan(batch, devices);
         error = conn_commit(conn, batch, why);
     }
     if (error != -EOPNOTSUPP)
         return error;
-    batch_begin(batch);
-    plan_closed(batch);
+    begin_closed(batch, replaces);
     return conn_commit(conn, batch, why);
 }
 

@@ -118,8 +118,8 @@ int nft_recall_upstreams(struct sock_addr *ret, size_t max, size_t *ret_n, struc
 int nft_recall_search(struct search_text *ret, bool *ret_found, struct why *why);
 /* Takes the tables away. 0 also when there is none. */
 int nft_remove(struct why *why);
-/* When no table of ours exists, installs one that refuses everything but loopback and replies of connections from
- * outside. 0 (also when a table exists) or -errno. */
-int nft_close_if_absent(struct why *why);
+/* When no table of ours exists, or one of audit mode and that is not `audit_guards`, installs one that refuses
+ * everything but loopback and replies of connections from outside. 0 (also when a table stays) or -errno. */
+int nft_close_unless_guarded(bool audit_guards, struct why *why);
 
 #endif

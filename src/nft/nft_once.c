@@ -27,11 +27,14 @@ int nft_remove(struct why *why)
     return error ? error : install_nothing(conn, why);
 }
 
-int nft_close_if_absent(struct why *why)
+int nft_close_unless_guarded(bool audit_guards, struct why *why)
 {
     _cleanup_conn_ struct conn *conn = NULL;
+    bool replaces = false;
     int error = conn_open(&conn, why);
+    if (!error && !audit_guards)
+        error = restore_is_audit(conn, &replaces, why);
     if (!error)
-        error = install_closed(conn, why);
+        error = install_closed(conn, replaces, why);
     return error == -EEXIST ? 0 : error;
 }

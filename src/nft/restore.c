@@ -169,6 +169,19 @@ int restore_is_open(struct conn *conn, bool *ret, struct why *why)
     return 0;
 }
 
+int restore_is_audit(struct conn *conn, bool *ret, struct why *why)
+{
+    uint32_t ignored;
+    int error = ask_chain(conn, "dns", &ignored); /* not in a closed sandbox */
+    bool is_ours = !error;
+    if (is_ours)
+        error = ask_chain(conn, "forged", &ignored); /* in every mode but audit */
+    if (error && error != -ENOENT)
+        return why_set(why, error, "cannot ask for the rules in place: %s", strerror(-error));
+    *ret = is_ours && error;
+    return 0;
+}
+
 static int take_search(void *ctx, const struct element *element)
 {
     struct search_text *search = ctx;

@@ -16,6 +16,8 @@ int restore_upstreams(struct conn *conn, struct sock_addr *ret, size_t max, size
  * that of a closed sandbox, under which what was open before could wait. 0 or -errno. */
 int restore_is_open(struct conn *conn, bool *ret, struct why *why);
 
+/* Whether the table is one of audit mode. 0 or -errno. */
+int restore_is_audit(struct conn *conn, bool *ret, struct why *why);
 /* The search list of the table. 0 or -errno. */
 int restore_search(struct conn *conn, struct search_text *ret, bool *ret_found, struct why *why);
 

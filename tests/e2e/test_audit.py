@@ -164,6 +164,19 @@ def test_start_that_fails_closes(world, start):
         world.sandbox.run("nft", "delete", "table", "netdev", "opensandbox")
 
 
+@pytest.mark.parametrize("mode", ["dns+nft+audit", "dns+audit"])
+def test_enforcing_start_that_fails_closes_what_audit_mode_left_open(world, start, mode):
+    audit = start(MODE=mode, RULES=DENY_SOME)
+    audit.kill()
+    again = command(world.sandbox, (), {"MODE": mode, "RULES": "{"})
+    assert again.returncode == 78 and connects(world.sandbox, "198.51.100.9"), "an audit run refuses nothing, failed or not"
+    result = command(world.sandbox, (), {"MODE": "dns+nft", "RULES": "{"})
+    assert result.returncode == 78
+    refusal_seconds(world.sandbox, "198.51.100.9")
+    audit.restart().wait_healthy()
+    assert connects(world.sandbox, "198.51.100.9")
+
+
 def _day_of_a_client(world):
     """What a client does, and whether all of it works."""
     return {

@@ -51,9 +51,9 @@ END_TEST
 
 START_TEST(closed_when_absent)
 {
-    ck_assert_int_eq(nft_close_if_absent(NULL), 0);
+    ck_assert_int_eq(nft_close_unless_guarded(false, NULL), 0);
     expect_table("closed.txt");
-    ck_assert_int_eq(nft_close_if_absent(NULL), 0);
+    ck_assert_int_eq(nft_close_unless_guarded(false, NULL), 0);
     expect_table("closed.txt");
 }
 END_TEST
@@ -63,7 +63,7 @@ START_TEST(a_table_that_is_there_is_not_closed)
     struct nft_settings settings = plain;
     settings.filter = false;
     nft_free(installed(&settings, &deny_all));
-    ck_assert_int_eq(nft_close_if_absent(NULL), 0);
+    ck_assert_int_eq(nft_close_unless_guarded(false, NULL), 0);
     expect_table("dns_mode.txt");
 }
 END_TEST
@@ -221,7 +221,7 @@ START_TEST(without_the_capability)
         struct nft *nft = NULL;
         bool dropped = syscall(SYS_capset, &header, none) == 0;
         bool refused = nft_open(&plain, &nft, &why) == -EPERM && strstr(why.text, "CAP_NET_ADMIN") &&
-                       nft_remove(&why) == -EPERM && nft_close_if_absent(&why) == -EPERM;
+                       nft_remove(&why) == -EPERM && nft_close_unless_guarded(false, &why) == -EPERM;
         _exit(dropped && refused ? 0 : 1);
     }
     int status;
