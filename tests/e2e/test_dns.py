@@ -171,6 +171,17 @@ def test_upstream_sees_a_modest_payload_size_and_the_clients_edns_otherwise(worl
     assert seen.ednsflags & dns.flags.DO
 
 
+def test_other_edns_versions_are_told_ours(world, start):
+    """RFC 6891, section 6.1.3: BADVERS and the highest version that is understood, whatever the name."""
+    sidecar = start(RULES=RULES)
+    for name in "www.allowed.test", "www.other.test":
+        query = dnsclient.question(name, edns=True)
+        query.ednsflags |= 1 << 16
+        answer = dnsclient.exchange(world.sandbox, query)
+        assert dnsclient.rcode(answer) == "BADVERS" and answer.edns == 0 and not answer.answer
+    assert not sidecar.events("denied") and not sidecar.events("outbound")
+
+
 def test_upstream_cannot_be_guessed(world, start, resolver):
     odd = resolver(ODD, faults.good)
     start(RULES=RULES, DNS_UPSTREAM=ODD)
