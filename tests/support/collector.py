@@ -152,7 +152,8 @@ class HttpCollector(Received):
         self.port = self.server.server_address[1]
         self.tls = tls
         if tls:
-            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+            # The handshake is the handler's: a connection that never begins one must not hold up the others.
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
