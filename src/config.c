@@ -43,6 +43,8 @@ static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_MAX_ADDRESSES", config_parse_tuning, "262144", FIELD(max_addresses), .min = 16,
      .max = 4194304},
     {"OPENSANDBOX_EGRESS_DNS_CACHE", config_parse_tuning, "4096", FIELD(dns_cache), .min = 0, .max = 262144},
+    {"OPENSANDBOX_EGRESS_DNS_NAMES_PER_MINUTE", config_parse_bound, "0", FIELD(names_per_minute), .min = 0,
+     .max = 1000000},
     {"OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT", config_refuse_interception, "off"},
 };
 

@@ -46,8 +46,9 @@ struct config {
     bool remove_on_exit;
     unsigned drain_s;
     uint32_t max_addresses;
-    unsigned dns_cache; /* answers kept; 0: off */
-    const char **warnings; /* tuning values that could not be parsed; one line each */
+    unsigned dns_cache;        /* answers kept; 0: off */
+    unsigned names_per_minute; /* below one rule; 0: no limit */
+    const char **warnings;     /* tuning values that could not be parsed; one line each */
     size_t n_warnings;
     const char **shown; /* every variable's value in force, for config_print() */
 };

@@ -55,14 +55,26 @@ int config_parse_switch(struct config *config, const struct variable *variable, 
     return 0;
 }
 
+/* Whether it is a number in the variable's bounds; else `expected` says what these are. */
+static bool parse_number(struct config *config, const struct variable *variable, const char *value, char expected[64])
+{
+    if (text_whole_number(value, variable->min, variable->max, field(config, variable)))
+        return true;
+    snprintf(expected, 64, "a whole number from %u to %u", variable->min, variable->max);
+    return false;
+}
+
 /* A tuning number: one that cannot be parsed is a warning. */
 int config_parse_tuning(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
-    if (text_whole_number(value, variable->min, variable->max, field(config, variable)))
-        return 0;
     char expected[64];
-    snprintf(expected, sizeof(expected), "a whole number from %u to %u", variable->min, variable->max);
-    return config_warn(config, variable, value, expected);
+    return parse_number(config, variable, value, expected) ? 0 : config_warn(config, variable, value, expected);
+}
+
+int config_parse_bound(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    char expected[64];
+    return parse_number(config, variable, value, expected) ? 0 : config_refuse(why, variable, value, expected);
 }
 
 enum mode_token { MODE_DNS, MODE_NFT, MODE_AUDIT, MODE_TOKENS };

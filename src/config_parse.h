@@ -15,7 +15,7 @@ struct variable {
     config_parser *parse;
     const char *fallback; /* what holds when it is not set, for people */
     size_t offset;        /* of the field in struct config, for the generic parsers */
-    unsigned min, max;    /* config_parse_tuning */
+    unsigned min, max;    /* config_parse_tuning, config_parse_bound */
     bool secret;
     bool url; /* shown without what may be secret in it */
 };
@@ -31,6 +31,7 @@ void config_drop(const char *text);
 config_parser config_parse_text;
 config_parser config_parse_switch;
 config_parser config_parse_tuning;
+config_parser config_parse_bound; /* a number that security depends on: one that cannot be parsed is refused */
 
 config_parser config_parse_mode;
 config_parser config_parse_http_addr;

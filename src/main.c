@@ -63,6 +63,7 @@ static const char usage[] =
     "  ALLOW_HOST_NETWORK    truthy: run in the machine's own network namespace\n"
     "  MAX_ADDRESSES     learned addresses per family (262144)\n"
     "  DNS_CACHE         answers kept (4096), 0 = ask for every query\n"
+    "  DNS_NAMES_PER_MINUTE  new names below one wildcard rule (0 = no limit): against tunnels\n"
     "  OPENSANDBOX_LOG_OUTPUT  stdout (default), stderr, file paths, comma separated\n"
     "  OTEL_EXPORTER_OTLP_ENDPOINT  collector for metrics and logs (none: no export), and the other variables of an\n"
     "                    OpenTelemetry SDK\n"

@@ -31,6 +31,7 @@ enum metric {
     METRIC_DNS_LIMITED_CONNECTIONS, /* TCP connections closed because there were too many */
     METRIC_DNS_LIMITED_IN_FLIGHT,   /* queries that made room for others */
     METRIC_DNS_LIMITED_SHARE,       /* datagrams left unanswered because their source had sent more than its share */
+    METRIC_DNS_LIMITED_NAMES,       /* queries for one name too many below a rule */
     METRIC_UPSTREAMS_HEALTHY,       /* gauge */
     METRIC_NFT_UPDATES,             /* transactions that the kernel took */
     METRIC_NFT_ERRORS,              /* transactions that it did not take */

@@ -167,6 +167,7 @@ static int start_proxy(struct daemon *daemon, struct why *why)
         .n_search = sources->resolv_conf.n_search,
         .ndots = sources->resolv_conf.ndots,
         .log_skip = daemon->enforcer.always.log_skip,
+        .names_per_minute = config->names_per_minute,
         .audit = config->audit,
         .seen = daemon->seen,
         .metrics = &daemon->metrics,

@@ -53,13 +53,15 @@ void event_outbound_failed(struct log *log, const struct dns_question *question,
 }
 
 void event_denied(struct log *log, enum log_level level, const struct dns_question *question,
-                  const struct decision *decision, bool audit)
+                  const struct decision *decision, const char *reason, bool audit)
 {
     if (!log_begin(log, level, LOG_DENIED, "egress denied"))
         return;
     const char *rule = decision->rule ? decision->rule->text : "default";
     log_name(log, "target.host", question->name, question->name_len);
     log_str(log, "rule", rule, strlen(rule));
+    if (reason)
+        log_str(log, "reason", reason, strlen(reason));
     if (audit)
         log_bool(log, "audit", true);
     log_end(log);

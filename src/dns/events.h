@@ -18,8 +18,8 @@ void event_outbound_failed(struct log *log, const struct dns_question *question,
 /* egress.denied: the name was let through, and these of its addresses were not; `audit`: they would not have been. */
 void event_rebinding(struct log *log, const struct dns_question *question, const struct rebinding *rebinding,
                      bool audit);
-/* egress.denied; `audit`: it would have been denied. */
+/* egress.denied; `audit`: it would have been denied. `reason`: why, when it is not what the rule says; or NULL. */
 void event_denied(struct log *log, enum log_level level, const struct dns_question *question,
-                  const struct decision *decision, bool audit);
+                  const struct decision *decision, const char *reason, bool audit);
 
 #endif

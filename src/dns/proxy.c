@@ -88,6 +88,11 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
                                        .found = proxy->found};
     if (!error)
         error = lookups_new(loop, &lookups, &proxy->lookups);
+    if (!error && settings->names_per_minute) {
+        struct hash_key key;
+        forwarder_random(proxy->forwarder, (uint8_t *)&key, sizeof(key));
+        error = names_limit_new(settings->names_per_minute, &key, &proxy->names);
+    }
     if (error) {
         dns_proxy_free(proxy);
         return why_set(why, error, "cannot serve DNS: %s", strerrordesc_np(-error));
@@ -133,6 +138,7 @@ void dns_proxy_free(struct dns_proxy *proxy)
         udp_listener_free(proxy->replies.listeners[i]);
     tcp_server_free(proxy->tcp);
     cache_free(proxy->cache);
+    names_limit_free(proxy->names);
     free(proxy);
 }
 

@@ -8,7 +8,7 @@ static void record_denied(struct dns_proxy *proxy, const struct dns_question *qu
 {
     metric_add(proxy->metrics, METRIC_POLICY_DENIED, 1);
     bool made = search_list_made(&proxy->layers, proxy->search, proxy->n_search, question->name, question->name_len);
-    event_denied(proxy->log, made ? LOG_DEBUG : LOG_INFO, question, decision, proxy->audit);
+    event_denied(proxy->log, made ? LOG_DEBUG : LOG_INFO, question, decision, NULL, proxy->audit);
     if (made || proxy->audit)
         return;
     if (proxy->seen && decision->layer == LAYER_POLICY)
@@ -78,9 +78,30 @@ static void forward(struct dns_proxy *proxy, const struct client *client, const 
     forwarder_send(proxy->forwarder, query);
 }
 
-static void answer(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len,
-                   const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision)
+/* The name is one too many below its rule. With audit that is recorded, and nothing else. */
+static void refuse_one_too_many(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
+                                const struct dns_question *question, const struct dns_edns *edns,
+                                const struct decision *decision)
 {
+    metric_add(proxy->metrics, METRIC_DNS_LIMITED_NAMES, 1);
+    event_denied(proxy->log, LOG_INFO, question, decision, "names_limit", proxy->audit);
+    if (proxy->audit)
+        return;
+    proxy_count(proxy, client, DNS_DENIED);
+    replies_empty(&proxy->replies, client, query, question->end, edns, LDNS_RCODE_NXDOMAIN, LDNS_EDE_BLOCKED,
+                  "too many names below one rule");
+}
+
+static void answer(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len,
+                   const struct dns_question *question, const struct dns_edns *edns, struct decision *decision)
+{
+    if (proxy->names && decision->action == ACTION_ALLOW &&
+        !names_limit_take(proxy->names, decision->rule, question->name, question->name_len, loop_now(proxy->loop))) {
+        refuse_one_too_many(proxy, client, msg, question, edns, decision);
+        if (!proxy->audit)
+            return;
+        decision->action = ACTION_DENY; /* recorded as that */
+    }
     if (!proxy->cache || !edns->plain) {
         forward(proxy, client, msg, len, question, edns, decision, NULL);
         return;

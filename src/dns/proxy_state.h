@@ -7,6 +7,7 @@
 #include "dns/forwarder.h"
 #include "dns/lookups.h"
 #include "dns/loop_probe.h"
+#include "dns/names_limit.h"
 #include "dns/prober.h"
 #include "dns/proxy.h"
 #include "dns/rebinding.h"
@@ -46,8 +47,9 @@ struct dns_proxy {
     struct loop_probes loop_probes;
     struct prober *prober;
     struct lookups *lookups;
-    struct cache *cache; /* NULL: off */
-    unsigned cached_for; /* own_addresses_version() when its answers were looked at */
+    struct names_limit *names; /* NULL: off */
+    struct cache *cache;       /* NULL: off */
+    unsigned cached_for;       /* own_addresses_version() when its answers were looked at */
     struct sharing sharing;
     struct staged staged[STAGED_MAX];
     size_t n_staged;

@@ -27,6 +27,7 @@ static const struct instrument_point dns_limited[] = {
     {METRIC_DNS_LIMITED_CONNECTIONS, {{"limit", "connections"}}},
     {METRIC_DNS_LIMITED_IN_FLIGHT, {{"limit", "inflight"}}},
     {METRIC_DNS_LIMITED_SHARE, {{"limit", "share"}}},
+    {METRIC_DNS_LIMITED_NAMES, {{"limit", "names"}}},
 };
 static const struct instrument_point upstreams_healthy[] = {{METRIC_UPSTREAMS_HEALTHY}};
 static const struct instrument_point policy_denied[] = {{METRIC_POLICY_DENIED}};
@@ -95,7 +96,7 @@ const struct instrument instruments[] = {
      POINTS(dns_cache_hits)},
     {"egress.dns.inflight", "DNS queries that wait for an upstream", "{query}", INSTRUMENT_UP_DOWN_COUNTER,
      SOURCE_CELLS, POINTS(dns_in_flight)},
-    {"egress.dns.limited", "TCP connections, queries and datagrams that made room for others", "{drop}",
+    {"egress.dns.limited", "TCP connections, queries and datagrams that a limit took away", "{drop}",
      INSTRUMENT_COUNTER, SOURCE_CELLS, POINTS(dns_limited)},
     {"egress.dns.upstreams.healthy", "Upstream resolvers that answered their latest probe", "{upstream}",
      INSTRUMENT_GAUGE, SOURCE_CELLS, POINTS(upstreams_healthy)},
