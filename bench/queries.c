@@ -211,6 +211,10 @@ int main(int argc, char **argv)
                                     .probe_name = ".",
                                     .probe_interval_s = 3600,
                                     .cache_entries = 4096,
+                                    .inflight = 8192,
+                                    .tcp_connections = 256,
+                                    .tcp_pipelined = 32,
+                                    .tcp_unsent_kib = 16384,
                                     .seen = seen,
                                     .metrics = &counts};
     struct dns_hooks hooks = {.ctx = &bench, .learn = learn, .hold_seconds = bench.nft ? nft_hold_seconds : NULL};

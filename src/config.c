@@ -43,6 +43,15 @@ static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_MAX_ADDRESSES", config_parse_tuning, "262144", FIELD(max_addresses), .min = 16,
      .max = 4194304},
     {"OPENSANDBOX_EGRESS_DNS_CACHE", config_parse_tuning, "4096", FIELD(dns_cache), .min = 0, .max = 262144},
+    {"OPENSANDBOX_EGRESS_DNS_MAX_INFLIGHT", config_parse_tuning, "8192", FIELD(dns_inflight), .min = 64, .max = 32768},
+    {"OPENSANDBOX_EGRESS_DNS_TCP_MAX_CONNECTIONS", config_parse_tuning, "256", FIELD(tcp_connections), .min = 4,
+     .max = 16384},
+    {"OPENSANDBOX_EGRESS_DNS_TCP_MAX_PIPELINED", config_parse_tuning, "32", FIELD(tcp_pipelined), .min = 1,
+     .max = 4096},
+    {"OPENSANDBOX_EGRESS_DNS_TCP_MAX_UNSENT_KIB", config_parse_tuning, "16384", FIELD(tcp_unsent_kib), .min = 64,
+     .max = 1048576},
+    {"OPENSANDBOX_EGRESS_HTTP_MAX_CONNECTIONS", config_parse_tuning, "96", FIELD(http_connections), .min = 4,
+     .max = 1024},
     {"OPENSANDBOX_EGRESS_DNS_NAMES_PER_MINUTE", config_parse_bound, "0", FIELD(names_per_minute), .min = 0,
      .max = 1000000},
     {"OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT", config_refuse_interception, "off"},
@@ -95,6 +104,11 @@ int config_from_env(struct config **ret, struct why *why)
         .log_level = LOG_INFO,
         .max_addresses = 262144,
         .dns_cache = 4096,
+        .dns_inflight = 8192,
+        .tcp_connections = 256,
+        .tcp_pipelined = 32,
+        .tcp_unsent_kib = 16384,
+        .http_connections = 96,
     };
     sock_addr_parse("[::]:18080", 0, &config->http_addr);
     why_set(why, 0, "out of memory"); /* the one failure that says nothing of its own */

@@ -47,6 +47,11 @@ struct config {
     unsigned drain_s;
     uint32_t max_addresses;
     unsigned dns_cache;        /* answers kept; 0: off */
+    unsigned dns_inflight;     /* queries under way */
+    unsigned tcp_connections;  /* DNS clients over TCP */
+    unsigned tcp_pipelined;    /* queries under way on one of them */
+    unsigned tcp_unsent_kib;   /* replies that they do not take, together */
+    unsigned http_connections; /* clients of the API inside the sandbox, and as many outside */
     unsigned names_per_minute; /* below one rule; 0: no limit */
     const char **warnings;     /* tuning values that could not be parsed; one line each */
     size_t n_warnings;

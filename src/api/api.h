@@ -62,6 +62,7 @@ struct api_settings {
     const char *enforcement_mode; /* "dns" or "dns+nft", either with "+audit" */
     bool audit;                   /* nothing is enforced, and /healthz says so */
     unsigned request_timeout_ms;  /* to send headers, and again for the body and to take the answer; 0: 30 s */
+    unsigned connections;         /* of clients inside the sandbox, and as many outside; 0: 96 */
     struct metrics *metrics;
 };
 

@@ -138,7 +138,7 @@ void connection_notify(void *cls, struct MHD_Connection *connection, void **slot
         *slot = client = client_new(api, connection);
         if (!client) {
             connection_deadline_start(connection);
-        } else if (client->share && client->share->n > CONNECTIONS_MAX) {
+        } else if (client->share && client->share->n > api->settings.connections) {
             shut_down(client->share->oldest); /* if need be itself */
             metric_add(api->settings.metrics, METRIC_API_LIMITED, 1);
         }

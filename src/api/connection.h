@@ -10,7 +10,7 @@
 /* The application shares our loopback and may hold connections for as long as a deadline lasts. So clients from inside
  * the sandbox and from outside have a share each, and neither takes anything from the other. In a full share a new
  * client gets the place of the one whose deadline began first; those whose change the loop is deciding are spared. */
-#define CONNECTIONS_MAX 96 /* of a share */
+#define CONNECTIONS_DEFAULT 96 /* of a share; see api_settings */
 
 struct client;
 

@@ -9,8 +9,6 @@
 #include <unistd.h>
 
 #define REQUEST_TIMEOUT_MS 30000
-/* Those that were shut down are still there until libmicrohttpd has looked at them; it accepts 10 in between. */
-#define CONNECTIONS_ALL (2 * CONNECTIONS_MAX + 16)
 #define CONNECTION_MEMORY 32768u /* request line and headers, and the pieces in which bodies come */
 #define BODIES_MAX (16u << 20)   /* bytes of all bodies in memory at once */
 #define DISCARD_MAX (8u << 20)   /* how much of an unwanted body is read so that the client can see its answer */
@@ -212,12 +210,14 @@ static size_t unescape(void *cls, struct MHD_Connection *connection, char *text)
 
 static int start_http(struct api *api, struct why *why)
 {
-    api->http = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, api,
-                                 MHD_OPTION_LISTEN_SOCKET, api->settings.listen_fd, MHD_OPTION_CONNECTION_LIMIT,
-                                 CONNECTIONS_ALL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-                                 MHD_OPTION_NOTIFY_CONNECTION, connection_notify, api, MHD_OPTION_NOTIFY_COMPLETED,
-                                 on_completed, api, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK,
-                                 unescape, NULL, MHD_OPTION_END);
+    /* Those that were shut down are still there until libmicrohttpd has looked at them; it accepts 10 in between. */
+    unsigned connections = 2 * api->settings.connections + 16;
+    api->http =
+        MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, api,
+                         MHD_OPTION_LISTEN_SOCKET, api->settings.listen_fd, MHD_OPTION_CONNECTION_LIMIT, connections,
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_CONNECTION,
+                         connection_notify, api, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
+                         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_END);
     if (!api->http)
         return why_set(why, -EIO, "cannot start the HTTP server");
     api->http_ready = (struct loop_source){
@@ -240,6 +240,8 @@ int api_start(const struct api_settings *settings, const struct api_hooks *hooks
     api->settings = *settings;
     if (!api->settings.request_timeout_ms)
         api->settings.request_timeout_ms = REQUEST_TIMEOUT_MS;
+    if (!api->settings.connections)
+        api->settings.connections = CONNECTIONS_DEFAULT;
     api->hooks = *hooks;
     api->log = log;
     change_queue_init(api);

@@ -29,6 +29,8 @@ enum metric {
     METRIC_POLICY_DENIED = METRIC_DNS_CACHE_HITS + DNS_TRANSPORTS,
     METRIC_DNS_IN_FLIGHT,           /* gauge */
     METRIC_DNS_LIMITED_CONNECTIONS, /* TCP connections closed because there were too many */
+    METRIC_DNS_LIMITED_PIPELINED,   /* times that one of them was not read from: too many queries under way */
+    METRIC_DNS_LIMITED_UNSENT,      /* TCP connections closed because replies that they do not take found no room */
     METRIC_DNS_LIMITED_IN_FLIGHT,   /* queries that made room for others */
     METRIC_DNS_LIMITED_SHARE,       /* datagrams left unanswered because their source had sent more than its share */
     METRIC_DNS_LIMITED_NAMES,       /* queries for one name too many below a rule */

@@ -63,6 +63,7 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
         .policy_file = daemon->config->policy_file,
         .enforcement_mode = daemon->config->mode,
         .audit = daemon->config->audit,
+        .connections = daemon->config->http_connections,
         .metrics = &daemon->metrics,
     };
     struct api_hooks hooks = daemon_api_hooks(daemon);

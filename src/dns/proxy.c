@@ -8,11 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define INFLIGHT_MAX 8192
 #define LOOP_PROBE_NS (5 * NS_PER_S)
-#define TCP_CONNECTIONS 256
-#define TCP_PIPELINED 32
-#define TCP_UNSENT (16u << 20)
 #define TCP_IDLE_NS (10 * NS_PER_S)
 
 /* Takes all sockets over, also when it fails. */
@@ -21,7 +17,11 @@ static int open_listeners(struct dns_proxy *proxy, const struct dns_settings *se
     struct udp_listener_callbacks udp = {
         .ctx = proxy, .query = proxy_udp_query, .batch_end = proxy_commit, .left_out = proxy_udp_left_out};
     struct tcp_limits limits = {
-        .connections = TCP_CONNECTIONS, .pipelined = TCP_PIPELINED, .unsent = TCP_UNSENT, .idle_ns = TCP_IDLE_NS};
+        .connections = settings->tcp_connections,
+        .pipelined = settings->tcp_pipelined,
+        .unsent = (size_t)settings->tcp_unsent_kib << 10,
+        .idle_ns = TCP_IDLE_NS,
+    };
     struct tcp_callbacks tcp = {
         .ctx = proxy, .query = proxy_tcp_query, .batch_end = proxy_commit, .limited = proxy_tcp_limited};
     struct replies *replies = &proxy->replies;
@@ -66,7 +66,7 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
         .n_unmarked = settings->n_unmarked,
         .mark = settings->mark,
         .timeout_ns = settings->timeout_s * NS_PER_S,
-        .capacity = INFLIGHT_MAX,
+        .capacity = settings->inflight,
         .metrics = settings->metrics,
     };
     struct forwarder_callbacks callbacks = {

@@ -47,9 +47,13 @@ struct dns_settings {
     size_t n_search;
     unsigned ndots;                /* as in resolv_conf.h, for names that the sidecar itself looks up */
     const struct policy *log_skip; /* names not logged on success; may be NULL; see dns_proxy_set_log_skip */
-    unsigned names_per_minute;     /* names_limit.h; 0: no limit */
-    bool audit;                    /* what would be refused is recorded, and answered as if it were allowed */
-    struct seen *seen;             /* what the policy decides goes in, see seen.h; NULL: nothing */
+    unsigned inflight;             /* queries under way, 1 .. 32768 */
+    unsigned tcp_connections;      /* tcp_clients.h says what becomes of more */
+    unsigned tcp_pipelined;
+    unsigned tcp_unsent_kib;
+    unsigned names_per_minute; /* names_limit.h; 0: no limit */
+    bool audit;                /* what would be refused is recorded, and answered as if it were allowed */
+    struct seen *seen;         /* what the policy decides goes in, see seen.h; NULL: nothing */
     struct metrics *metrics;
 };
 

@@ -174,8 +174,13 @@ void proxy_udp_left_out(void *ctx, unsigned n)
     metric_add(proxy->metrics, METRIC_DNS_LIMITED_SHARE, n);
 }
 
-void proxy_tcp_limited(void *ctx)
+void proxy_tcp_limited(void *ctx, enum tcp_limit limit)
 {
+    static const enum metric counts[] = {
+        [TCP_LIMIT_CONNECTIONS] = METRIC_DNS_LIMITED_CONNECTIONS,
+        [TCP_LIMIT_PIPELINED] = METRIC_DNS_LIMITED_PIPELINED,
+        [TCP_LIMIT_UNSENT] = METRIC_DNS_LIMITED_UNSENT,
+    };
     struct dns_proxy *proxy = ctx;
-    metric_add(proxy->metrics, METRIC_DNS_LIMITED_CONNECTIONS, 1);
+    metric_add(proxy->metrics, counts[limit], 1);
 }

@@ -63,7 +63,7 @@ void proxy_udp_query(void *ctx, uint16_t listener, const struct sock_addr *peer,
 void proxy_tcp_query(void *ctx, struct tcp_client *client, uint8_t *msg, size_t len);
 /* What the listeners' limits took away. */
 void proxy_udp_left_out(void *ctx, unsigned n);
-void proxy_tcp_limited(void *ctx);
+void proxy_tcp_limited(void *ctx, enum tcp_limit limit);
 /* Refuses a name: the reply and the event. Not with audit. */
 void proxy_deny(struct dns_proxy *proxy, const struct client *client, const uint8_t *query,
                 const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision);

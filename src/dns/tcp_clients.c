@@ -93,6 +93,8 @@ static bool settle(struct tcp_client *client)
         return false;
     }
     uint32_t events = (may_take(client) && !client->eof ? EPOLLIN : 0u) | (client->out_len ? EPOLLOUT : 0u);
+    if (client->events & ~events & EPOLLIN && client->refs >= client->set->limits.pipelined)
+        client->set->callbacks.limited(client->set->callbacks.ctx, TCP_LIMIT_PIPELINED);
     if (events != client->events) {
         client->events = events;
         loop_modify(client->set->loop, &client->source, events);
@@ -249,7 +251,7 @@ static void make_place(struct tcp_clients *set)
     if (set->n < set->limits.connections)
         return;
     close_client(client_of(tcp_sources_victim(&set->sources, burden)));
-    set->callbacks.limited(set->callbacks.ctx);
+    set->callbacks.limited(set->callbacks.ctx, TCP_LIMIT_CONNECTIONS);
 }
 
 int tcp_clients_add(struct tcp_clients *set, int fd, const struct sock_addr *peer)
@@ -342,6 +344,7 @@ static void keep_unsent(struct tcp_client *client, const struct iovec *iov, size
     size_t more = iov[0].iov_len + iov[1].iov_len - skip;
     uint8_t *out = set->unsent + more > set->limits.unsent ? NULL : malloc(pending + more);
     if (!out) {
+        set->callbacks.limited(set->callbacks.ctx, TCP_LIMIT_UNSENT);
         close_client(client);
         return;
     }

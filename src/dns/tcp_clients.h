@@ -11,20 +11,26 @@
 struct tcp_clients;
 struct tcp_client;
 
+/* What a limit did. */
+enum tcp_limit {
+    TCP_LIMIT_CONNECTIONS, /* a connection was closed, or not accepted, because there are too many */
+    TCP_LIMIT_PIPELINED,   /* one has too many queries under way, and is not read from before it has fewer */
+    TCP_LIMIT_UNSENT,      /* one was closed because its replies, which it does not take, found no room */
+};
+
 struct tcp_callbacks {
     void *ctx;
     /* One query; `msg` may be changed and is valid until the call returns. A callee that will answer later holds a
      * reference until then. */
     void (*query)(void *ctx, struct tcp_client *client, uint8_t *msg, size_t len);
     void (*batch_end)(void *ctx);
-    /* A connection was closed, or not accepted, because there are too many. */
-    void (*limited)(void *ctx);
+    void (*limited)(void *ctx, enum tcp_limit limit);
 };
 
 struct tcp_limits {
     unsigned connections; /* beyond it one of the source that has most is closed, see tcp_sources.h */
     unsigned pipelined;   /* queries under way per connection; beyond it reading stops */
-    size_t unsent;        /* bytes of replies not yet taken by clients, over all connections */
+    size_t unsent;        /* bytes of replies not yet taken by clients, over all connections; else it is closed */
     uint64_t idle_ns;     /* without a query under way, or for one message to arrive, or to take a reply */
 };
 

@@ -25,6 +25,8 @@ static const struct instrument_point dns_cache_hits[] = {
 static const struct instrument_point dns_in_flight[] = {{METRIC_DNS_IN_FLIGHT}};
 static const struct instrument_point dns_limited[] = {
     {METRIC_DNS_LIMITED_CONNECTIONS, {{"limit", "connections"}}},
+    {METRIC_DNS_LIMITED_PIPELINED, {{"limit", "pipelined"}}},
+    {METRIC_DNS_LIMITED_UNSENT, {{"limit", "unsent"}}},
     {METRIC_DNS_LIMITED_IN_FLIGHT, {{"limit", "inflight"}}},
     {METRIC_DNS_LIMITED_SHARE, {{"limit", "share"}}},
     {METRIC_DNS_LIMITED_NAMES, {{"limit", "names"}}},
@@ -96,7 +98,7 @@ const struct instrument instruments[] = {
      POINTS(dns_cache_hits)},
     {"egress.dns.inflight", "DNS queries that wait for an upstream", "{query}", INSTRUMENT_UP_DOWN_COUNTER,
      SOURCE_CELLS, POINTS(dns_in_flight)},
-    {"egress.dns.limited", "TCP connections, queries and datagrams that a limit took away", "{drop}",
+    {"egress.dns.limited", "TCP connections, queries and datagrams that a limit took away or held up", "{drop}",
      INSTRUMENT_COUNTER, SOURCE_CELLS, POINTS(dns_limited)},
     {"egress.dns.upstreams.healthy", "Upstream resolvers that answered their latest probe", "{upstream}",
      INSTRUMENT_GAUGE, SOURCE_CELLS, POINTS(upstreams_healthy)},

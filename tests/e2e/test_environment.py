@@ -54,8 +54,11 @@ def _checked(world, **settings):
     return values, [line for line in done.stdout.splitlines() if line.startswith("warning")]
 
 
-@pytest.mark.parametrize("name, default, least, most", [("DNS_UPSTREAM_TIMEOUT", "5", "1", "120"),
-                                                        ("DNS_UPSTREAM_PROBE_INTERVAL_SEC", "30", "1", "3600")])
+@pytest.mark.parametrize("name, default, least, most", [
+    ("DNS_UPSTREAM_TIMEOUT", "5", "1", "120"), ("DNS_UPSTREAM_PROBE_INTERVAL_SEC", "30", "1", "3600"),
+    ("DNS_MAX_INFLIGHT", "8192", "64", "32768"), ("DNS_TCP_MAX_CONNECTIONS", "256", "4", "16384"),
+    ("DNS_TCP_MAX_PIPELINED", "32", "1", "4096"), ("DNS_TCP_MAX_UNSENT_KIB", "16384", "64", "1048576"),
+    ("HTTP_MAX_CONNECTIONS", "96", "4", "1024")])
 def test_bounds_and_default(world, name, default, least, most):
     assert _checked(world)[0][name] == default
     for value in least, most:

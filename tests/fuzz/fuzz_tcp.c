@@ -57,6 +57,10 @@ static void take_query(void *ctx, struct tcp_client *client, uint8_t *msg, size_
         held[n_held++] = tcp_client_ref(client);
 }
 
+static void limited(void *ctx, enum tcp_limit limit)
+{
+}
+
 static void nothing(void *ctx)
 {
 }
@@ -95,7 +99,7 @@ static void play_client(struct loop *loop, struct script *script)
 {
     struct tcp_limits limits = {.connections = 1, .pipelined = 3, .unsent = 8192, .idle_ns = 10 * NS_PER_S};
     struct sock_addr peer = {.in = {.sin_family = AF_INET}};
-    struct tcp_callbacks callbacks = {.query = take_query, .batch_end = nothing, .limited = nothing};
+    struct tcp_callbacks callbacks = {.query = take_query, .batch_end = nothing, .limited = limited};
     struct tcp_clients *clients = NULL;
     int pair[2], small = 2048;
     must(tcp_clients_new(loop, &limits, &callbacks, &clients) == 0);

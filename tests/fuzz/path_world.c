@@ -92,6 +92,10 @@ void path_start(bool cache)
                                     .probe_name = ".",
                                     .probe_interval_s = 30,
                                     .cache_entries = cache ? 16 : 0,
+                                    .inflight = 8192,
+                                    .tcp_connections = 256,
+                                    .tcp_pipelined = 32,
+                                    .tcp_unsent_kib = 16384,
                                     .metrics = &metrics};
     path.tcp_addr_len = sizeof(path.tcp_addr);
     must(!bind(tcp, (struct sockaddr *)&any, sizeof(any.sun_family)) && !listen(tcp, 8) &&

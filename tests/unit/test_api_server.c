@@ -221,10 +221,10 @@ static void ask_for_health(int fd)
 /* One client too many gets the place of the one that was silent for longest, and that is counted. */
 START_TEST(connections_are_bounded)
 {
-    int fds[CONNECTIONS_MAX];
+    int fds[CONNECTIONS_DEFAULT];
     fixture_stop(&f);
     fixture_start(&f, (struct api_settings){0});
-    for (int i = 0; i < CONNECTIONS_MAX; i++) {
+    for (int i = 0; i < CONNECTIONS_DEFAULT; i++) {
         fds[i] = client_connect(&f);
         ask_for_health(fds[i]);
     }
@@ -238,7 +238,7 @@ START_TEST(connections_are_bounded)
     ask_for_health(fds[0]);
     ask_for_health(fds[3]);
     ck_assert_uint_eq(metric_get(f.metrics, METRIC_API_LIMITED) - before, 2);
-    for (int i = 0; i < CONNECTIONS_MAX; i++)
+    for (int i = 0; i < CONNECTIONS_DEFAULT; i++)
         close(fds[i]);
 }
 END_TEST
@@ -247,11 +247,11 @@ END_TEST
 START_TEST(connections_come_and_go)
 {
     for (int round = 0; round < 20; round++) {
-        int fds[CONNECTIONS_MAX + 20];
-        for (int i = 0; i < CONNECTIONS_MAX + 20; i++)
+        int fds[CONNECTIONS_DEFAULT + 20];
+        for (int i = 0; i < CONNECTIONS_DEFAULT + 20; i++)
             fds[i] = client_connect(&f);
-        ask_for_health(fds[CONNECTIONS_MAX + 19]);
-        for (int i = 0; i < CONNECTIONS_MAX + 20; i++)
+        ask_for_health(fds[CONNECTIONS_DEFAULT + 19]);
+        for (int i = 0; i < CONNECTIONS_DEFAULT + 20; i++)
             close(fds[i]);
         client_expect(&f, "GET", "/healthz", NULL, 200, "ok");
     }
