@@ -1,7 +1,7 @@
 #include "nft/changes.h"
 
-#include "base/buf.h"
 #include "base/loop.h"
+#include "nft/dropped.h"
 #include "nft/elements.h"
 
 #include <errno.h>
@@ -18,6 +18,7 @@ struct change {
     uint64_t expires_ns;
     enum timed_set set;
     enum kind kind;
+    bool ended; /* DROP: it lost no permission */
 };
 
 struct changes {
@@ -27,7 +28,7 @@ struct changes {
     struct change *items;
     size_t n, cap;
     size_t n_drops[N_TIMED_SETS], n_evictions;
-    struct buf dropped, due; /* of struct ip_addr: learned addresses to be deleted once more, later and now */
+    struct dropped dropped;
 };
 
 int changes_new(uint32_t max, uint64_t seed, struct changes **ret)
@@ -52,8 +53,7 @@ void changes_free(struct changes *changes)
         return;
     for (size_t i = 0; i < N_TIMED_SETS; i++)
         leases_free(changes->sets[i]);
-    buf_done(&changes->dropped);
-    buf_done(&changes->due);
+    dropped_done(&changes->dropped);
     free(changes->items);
     free(changes);
 }
@@ -152,6 +152,14 @@ int changes_drop(struct changes *changes, enum timed_set set, struct lease *leas
     return 0;
 }
 
+int changes_end(struct changes *changes, enum timed_set set, struct lease *lease)
+{
+    int error = changes_drop(changes, set, lease);
+    if (!error)
+        changes->items[lease->change].ended = true;
+    return error;
+}
+
 bool changes_revoke(const struct changes *changes)
 {
     size_t i = 0;
@@ -168,7 +176,7 @@ int changes_make_room(struct changes *changes)
             struct lease *lease = leases_soonest(changes->sets[set]);
             if (!lease)
                 return -ENOSPC;
-            if (changes_drop(changes, set, lease))
+            if (changes_end(changes, set, lease))
                 return -ENOMEM;
             changes->n_evictions += set == ALLOW_V4 || set == ALLOW_V6;
         }
@@ -240,59 +248,19 @@ static void reset(struct changes *changes)
         changes->n_drops[i] = 0;
 }
 
-/* When memory runs out an address is not deleted once more: what comes back by chance then ends by itself. */
-static void remember_dropped(struct changes *changes, const struct change *change)
-{
-    if (change->set == ALLOW_V4 || change->set == ALLOW_V6)
-        buf_append(&changes->dropped, &change->lease->addr, sizeof(change->lease->addr));
-}
-
-/* Deleting what is missing would be an error, so what is there or not is added first. */
-static size_t encode_due(const struct changes *changes, enum timed_set set, uint16_t type, struct batch *batch)
-{
-    struct elements elements = {.batch = batch, .set = set_names[set], .type = type};
-    const struct ip_addr *addr = (const struct ip_addr *)changes->due.data;
-    size_t n = 0;
-    for (size_t left = changes->due.len / sizeof(*addr); left > 0; left--, addr++) {
-        if (allow_set(addr->family) != set || leases_find(changes->sets[set], addr))
-            continue;
-        elements_put(&elements, &(struct element){.key = addr->bytes, .size = ip_size(addr->family)});
-        n++;
-    }
-    elements_end(&elements);
-    return n;
-}
-
 size_t changes_encode_again(const struct changes *changes, struct batch *batch)
 {
-    encode_due(changes, ALLOW_V4, NFT_MSG_NEWSETELEM, batch);
-    encode_due(changes, ALLOW_V6, NFT_MSG_NEWSETELEM, batch);
-    return encode_due(changes, ALLOW_V4, NFT_MSG_DELSETELEM, batch) +
-           encode_due(changes, ALLOW_V6, NFT_MSG_DELSETELEM, batch);
-}
-
-static bool is_among(const struct buf *addresses, const struct ip_addr *wanted)
-{
-    const struct ip_addr *addr = (const struct ip_addr *)addresses->data;
-    size_t left = addresses->len / sizeof(*addr);
-    while (left > 0 && !ip_equal(addr, wanted)) {
-        left--;
-        addr++;
-    }
-    return left > 0;
+    return dropped_encode_again(&changes->dropped, changes->sets[ALLOW_V4], changes->sets[ALLOW_V6], batch);
 }
 
 bool changes_were_dropped(const struct changes *changes, const struct ip_addr *addr)
 {
-    return is_among(&changes->dropped, addr) || is_among(&changes->due, addr);
+    return dropped_has(&changes->dropped, addr);
 }
 
 void changes_again_done(struct changes *changes)
 {
-    struct buf done = changes->due;
-    changes->due = changes->dropped;
-    changes->dropped = done;
-    buf_clear(&changes->dropped);
+    dropped_again_done(&changes->dropped);
 }
 
 void changes_commit(struct changes *changes)
@@ -301,7 +269,8 @@ void changes_commit(struct changes *changes)
         struct change *change = &changes->items[i];
         struct leases *leases = changes->sets[change->set];
         if (change->kind == DROP) {
-            remember_dropped(changes, change);
+            if (change->set == ALLOW_V4 || change->set == ALLOW_V6)
+                dropped_add(&changes->dropped, &change->lease->addr, !change->ended);
             leases_remove(leases, change->lease);
             continue;
         }

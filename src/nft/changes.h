@@ -43,6 +43,8 @@ size_t changes_renewals(const struct changes *changes, enum timed_set set, size_
                         size_t max);
 /* Takes a lease out that is not part of the transaction yet. 0 or -ENOMEM. */
 int changes_drop(struct changes *changes, enum timed_set set, struct lease *lease);
+/* The same for one that lost no permission. */
+int changes_end(struct changes *changes, enum timed_set set, struct lease *lease);
 /* Drops the leases that end first from sets that would be too full. 0, -ENOMEM, or -ENOSPC when the additions of this
  * transaction alone are too many. */
 int changes_make_room(struct changes *changes);
@@ -51,8 +53,8 @@ void changes_encode(const struct changes *changes, struct batch *batch, uint64_t
 /* Adds every lease to sets that are new and empty. */
 void changes_encode_all(const struct changes *changes, struct batch *batch, uint64_t now_ns);
 
-/* Deletes learned addresses once more that were dropped before the last changes_again_done() and not added since: a
- * packet that was between looking its address up and prolonging it may have put it back. Returns their number. */
+/* Deletes learned addresses once more that were dropped before the last changes_again_done() and not added since
+ * (dropped.h). Returns their number. */
 size_t changes_encode_again(const struct changes *changes, struct batch *batch);
 void changes_again_done(struct changes *changes);
 /* Whether this learned address was dropped a moment ago, and such a packet may have put it back. */

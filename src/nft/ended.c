@@ -80,7 +80,7 @@ static int settle(struct changes *changes, enum timed_set set, struct asked *ask
         if (!lease_is_held(lease))
             continue;
         if (drop && !error)
-            error = changes_drop(changes, set, lease);
+            error = changes_end(changes, set, lease);
         if (!drop || error)
             leases_release(asked->leases, lease, lease->expires_ns);
     }

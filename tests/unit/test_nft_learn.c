@@ -1,5 +1,6 @@
 /* Learned and revoked addresses in the kernel, as nft(8) lists them. Every test has a network namespace of its own. */
 #include "base/loop.h"
+#include "base/wire.h"
 #include "nft_plain.h"
 #include "runner.h"
 
@@ -113,6 +114,36 @@ START_TEST(the_soonest_to_end_makes_room)
     ck_assert_int_eq(nft_learn(nft, four, 3, clock_monotonic_ns()), 0);
     ck_assert_uint_eq(occurrences(output(LIST_ALLOW), "203.0.113."), 3);
     ck_assert_uint_eq(metric_get(&counts, METRIC_ADDRESSES_EVICTED), 4);
+    nft_free(nft);
+}
+END_TEST
+
+/* Far more make room than the set has room beside: what comes back by chance is deleted all the same, as far as it is
+ * remembered, and the table is not put in place anew. */
+START_TEST(many_that_make_room_are_no_error)
+{
+    enum { MOST = 1000, ROUNDS = 30 };
+    struct nft_settings settings = plain;
+    static struct learned batch[MOST];
+    settings.max_addresses = MOST;
+    struct nft *nft = installed(&settings, &deny_all);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        for (uint32_t i = 0; i < MOST; i++) {
+            batch[i] = (struct learned){ip("10.0.0.0"), 300, (const uint8_t *)A, 11};
+            wire_store32(batch[i].addr.bytes, 10u << 24 | (round * MOST + i));
+        }
+        ck_assert_int_eq(nft_learn(nft, batch, MOST, clock_monotonic_ns()), 0);
+    }
+    ck_assert_uint_eq(metric_get(&counts, METRIC_ADDRESSES_EVICTED), (ROUNDS - 1) * MOST);
+    run("nft add element inet opensandbox dyn_allow_v4 { 10.0.0.1 timeout 5m }");
+    uint64_t errors = metric_get(&counts, METRIC_NFT_ERRORS);
+    for (int look = 0; look < 3; look++) {
+        bool repaired;
+        struct why why;
+        ck_assert_msg(nft_keep(nft, &repaired, &why) == 0 && !repaired, "%s", why.text);
+    }
+    ck_assert_uint_eq(metric_get(&counts, METRIC_NFT_ERRORS), errors);
+    expect_not(LIST_ALLOW, " 10.0.0.1 ");
     nft_free(nft);
 }
 END_TEST
@@ -269,6 +300,7 @@ Suite *test_suite(void)
     tcase_add_test(tests, a_comment_of_any_length_is_taken);
     tcase_add_test(tests, one_batch_with_everything_in_it);
     tcase_add_test(tests, the_soonest_to_end_makes_room);
+    tcase_add_test(tests, many_that_make_room_are_no_error);
     tcase_add_test(tests, leases_that_end);
     tcase_add_test(tests, names_that_lost_permission);
     tcase_add_test(tests, a_change_that_is_taken_back_has_taken_nothing);
