@@ -40,8 +40,8 @@ static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_ON_EXIT", config_parse_on_exit, "keep"},
     {"OPENSANDBOX_EGRESS_DRAIN_SEC", config_parse_tuning, "0", FIELD(drain_s), .min = 0, .max = 3600},
     {HOST_NETWORK_VARIABLE, config_parse_nothing, "off"},
-    {"OPENSANDBOX_EGRESS_MAX_ADDRESSES", config_parse_tuning, "262144", FIELD(max_addresses), .min = 16,
-     .max = 4194304},
+    {"OPENSANDBOX_EGRESS_MAX_ADDRESSES", config_parse_tuning, "262144", FIELD(max_addresses), .min = 16, .max = 4194304,
+     .memory_part = 8192},
     {"OPENSANDBOX_EGRESS_DNS_CACHE", config_parse_tuning, "4096", FIELD(dns_cache), .min = 0, .max = 262144},
     {"OPENSANDBOX_EGRESS_DNS_MAX_INFLIGHT", config_parse_tuning, "8192", FIELD(dns_inflight), .min = 64, .max = 32768},
     {"OPENSANDBOX_EGRESS_DNS_TCP_MAX_CONNECTIONS", config_parse_tuning, "256", FIELD(tcp_connections), .min = 4,
@@ -49,7 +49,7 @@ static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_DNS_TCP_MAX_PIPELINED", config_parse_tuning, "32", FIELD(tcp_pipelined), .min = 1,
      .max = 4096},
     {"OPENSANDBOX_EGRESS_DNS_TCP_MAX_UNSENT_KIB", config_parse_tuning, "16384", FIELD(tcp_unsent_kib), .min = 64,
-     .max = 1048576},
+     .max = 1048576, .memory_part = 8192},
     {"OPENSANDBOX_EGRESS_HTTP_MAX_CONNECTIONS", config_parse_tuning, "96", FIELD(http_connections), .min = 4,
      .max = 1024},
     {"OPENSANDBOX_EGRESS_DNS_NAMES_PER_MINUTE", config_parse_bound, "0", FIELD(names_per_minute), .min = 0,
@@ -58,6 +58,8 @@ static const struct variable variables[] = {
 };
 
 #define N_VARIABLES (sizeof(variables) / sizeof(variables[0]))
+
+_Static_assert(N_VARIABLES <= 64, "config.given has a bit for each");
 
 /* Parses the variable and notes what is in force: its value, or the default when it is not set or not usable. */
 static int parse_variable(struct config *config, size_t i, struct why *why)
@@ -70,6 +72,7 @@ static int parse_variable(struct config *config, size_t i, struct why *why)
     size_t warnings = config->n_warnings;
     bool set = *value != '\0';
     int error = set ? variable->parse(config, variable, value, why) : 0;
+    config->given |= (uint64_t)(set && config->n_warnings == warnings) << i;
     if (!set || config->n_warnings > warnings) {
         free(value);
         value = strdup(variable->fallback);
@@ -126,6 +129,23 @@ int config_from_env(struct config **ret, struct why *why)
     }
     *ret = config;
     return 0;
+}
+
+void config_fit(struct config *config, uint64_t memory)
+{
+    for (size_t i = 0; i < N_VARIABLES; i++) {
+        const struct variable *variable = &variables[i];
+        unsigned *value = (unsigned *)((char *)config + variable->offset);
+        if (!variable->memory_part || config->given >> i & 1 || memory / variable->memory_part >= *value)
+            continue;
+        unsigned fit = (unsigned)(memory / variable->memory_part);
+        *value = fit < variable->min ? variable->min : fit;
+        char *shown;
+        if (asprintf(&shown, "%u", *value) >= 0) {
+            config_drop(config->shown[i]);
+            config->shown[i] = shown;
+        }
+    }
 }
 
 bool config_allows_host_network(void)

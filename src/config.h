@@ -56,10 +56,13 @@ struct config {
     const char **warnings;     /* tuning values that could not be parsed; one line each */
     size_t n_warnings;
     const char **shown; /* every variable's value in force, for config_print() */
+    uint64_t given;     /* a bit for each variable whose value was taken from the environment */
 };
 
 /* Reads the environment. 0; -EINVAL with `why` = variable, value and what was expected; -ENOMEM. */
 int config_from_env(struct config **ret, struct why *why);
+/* Lowers what takes memory and was not set to what fits into so many bytes, as memory_limit() tells them. */
+void config_fit(struct config *config, uint64_t memory);
 void config_free(struct config *config);
 /* OPENSANDBOX_EGRESS_ALLOW_HOST_NETWORK alone: it must be known even when another variable cannot be parsed. */
 bool config_allows_host_network(void);

@@ -16,6 +16,7 @@ struct variable {
     const char *fallback; /* what holds when it is not set, for people */
     size_t offset;        /* of the field in struct config, for the generic parsers */
     unsigned min, max;    /* config_parse_tuning, config_parse_bound */
+    unsigned memory_part; /* not 0: when it is not set, no more than a limit of memory divided by that */
     bool secret;
     bool url; /* shown without what may be secret in it */
 };

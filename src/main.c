@@ -7,6 +7,7 @@
 #include "daemon/daemon.h"
 #include "guard.h"
 #include "health.h"
+#include "memory_limit.h"
 #include "nft/nft.h"
 #include "policy/policy_json.h"
 #include "privileges.h"
@@ -61,7 +62,7 @@ static const char usage[] =
     "  ON_EXIT           keep (default: the namespace stays closed) or remove\n"
     "  DRAIN_SEC         seconds to go on serving after SIGTERM (0)\n"
     "  ALLOW_HOST_NETWORK    truthy: run in the machine's own network namespace\n"
-    "  MAX_ADDRESSES     learned addresses per family (262144)\n"
+    "  MAX_ADDRESSES     learned addresses per family (262144, less when memory is limited)\n"
     "  DNS_CACHE         answers kept (4096), 0 = ask for every query\n"
     "  DNS_MAX_INFLIGHT  queries under way (8192)\n"
     "  DNS_TCP_MAX_CONNECTIONS, DNS_TCP_MAX_PIPELINED, DNS_TCP_MAX_UNSENT_KIB\n"
@@ -123,6 +124,7 @@ static int check(void)
         return complain(EXIT_UNAVAILABLE, &why);
     if (config_from_env(&config, &why))
         return complain(EXIT_CONFIG, &why);
+    config_fit(config, memory_limit());
     if (check_outputs(config, &why) || sources_read(config, &nothing_kept, &sources, &why)) {
         config_free(config);
         return complain(EXIT_CONFIG, &why);
@@ -183,6 +185,7 @@ static int run(void)
     struct config *config;
     if (config_from_env(&config, &why))
         return fail_closed(EXIT_CONFIG, false, &why);
+    config_fit(config, memory_limit());
     struct daemon_end end;
     daemon_run(config, &end);
     if (end.code == EXIT_NO_CAPABILITY)

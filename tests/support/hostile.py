@@ -150,6 +150,24 @@ def half_deaf_upstream(address):
                             struct.pack("!HHHIH", 0xc00c, 1, 1, 60, 4) + bytes([203, 0, 113, 10]), client)
 
 
+def wide_upstream(address):
+    """An upstream that leads each name to 64 addresses of its own, for as long as may be; names `www.…` to one."""
+    number = 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        sock.bind((address, 53))
+        ready()
+        while True:
+            data, client = sock.recvfrom(4096)
+            end = data.index(b"\0", 12) + 5
+            addresses = [0xcb00710a]  # 203.0.113.10
+            if data[12:16] != b"\3www":
+                addresses = [20 << 24 | (number + i) & 0xffffff for i in range(64)]
+                number += 64
+            sock.sendto(data[:2] + struct.pack("!HHHHH", 0x8180, 1, len(addresses), 0, 0) + data[12:end] +
+                        b"".join(struct.pack("!HHHIHI", 0xc00c, 1, 1, 3600, 4, one) for one in addresses), client)
+
+
 # --- DNS over TCP ---
 
 def _connections(count, address=(RESOLVER, 53)):

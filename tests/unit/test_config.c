@@ -178,6 +178,25 @@ START_TEST(what_security_depends_on_is_refused_and_tuning_only_warned_about)
 }
 END_TEST
 
+START_TEST(little_memory_lowers_what_is_not_set)
+{
+    parse_one(NAME("DNS_TCP_MAX_UNSENT_KIB"), "9999");
+    config_fit(config, UINT64_MAX);
+    ck_assert_uint_eq(config->max_addresses, 262144);
+    config_fit(config, 32 << 20);
+    ck_assert_uint_eq(config->max_addresses, 4096);
+    ck_assert_uint_eq(config->tcp_unsent_kib, 9999);
+    parse_one(NAME("MAX_ADDRESSES"), "262144");
+    config_fit(config, 1);
+    ck_assert_uint_eq(config->max_addresses, 262144);
+    ck_assert_uint_eq(config->tcp_unsent_kib, 64); /* the least that may be set */
+    parse_one(NAME("MAX_ADDRESSES"), "lots");      /* not used */
+    config_fit(config, 64 << 20);
+    ck_assert_uint_eq(config->max_addresses, 8192);
+    ck_assert_uint_eq(config->tcp_unsent_kib, 8192);
+}
+END_TEST
+
 START_TEST(host_network_is_asked_for_alone)
 {
     ck_assert(!config_allows_host_network());
@@ -199,6 +218,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, lists);
     tcase_add_test(tcase, attributes);
     tcase_add_test(tcase, what_security_depends_on_is_refused_and_tuning_only_warned_about);
+    tcase_add_test(tcase, little_memory_lowers_what_is_not_set);
     tcase_add_test(tcase, host_network_is_asked_for_alone);
     suite_add_tcase(suite, tcase);
     return suite;
