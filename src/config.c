@@ -54,6 +54,7 @@ static const struct variable variables[] = {
      .max = 1024},
     {"OPENSANDBOX_EGRESS_DNS_NAMES_PER_MINUTE", config_parse_bound, "0", FIELD(names_per_minute), .min = 0,
      .max = 1000000},
+    {"OPENSANDBOX_EGRESS_UI", config_parse_switch, "on", FIELD(ui)},
     {"OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT", config_refuse_interception, "off"},
 };
 
@@ -112,6 +113,7 @@ int config_from_env(struct config **ret, struct why *why)
         .tcp_pipelined = 32,
         .tcp_unsent_kib = 16384,
         .http_connections = 96,
+        .ui = true,
     };
     sock_addr_parse("[::]:18080", 0, &config->http_addr);
     why_set(why, 0, "out of memory"); /* the one failure that says nothing of its own */

@@ -53,6 +53,7 @@ struct config {
     unsigned tcp_unsent_kib;   /* replies that they do not take, together */
     unsigned http_connections; /* clients of the API inside the sandbox, and as many outside */
     unsigned names_per_minute; /* below one rule; 0: no limit */
+    bool ui;                   /* page and events */
     const char **warnings;     /* tuning values that could not be parsed; one line each */
     size_t n_warnings;
     const char **shown; /* every variable's value in force, for config_print() */

@@ -97,6 +97,7 @@ static bool is_reserved(const char *key)
                                            "duration",
                                            "egress.default",
                                            "error",
+                                           "latency_ms",
                                            "lost",
                                            "network.peer.port",
                                            "network.transport",

@@ -97,6 +97,12 @@ static void start_deadline(struct client *client)
         list_newest(client);
 }
 
+bool connection_is_inside(struct MHD_Connection *connection)
+{
+    struct client *client = client_of(connection);
+    return !client || client->share != &client->api->shares[0];
+}
+
 void connection_deadline_start(struct MHD_Connection *connection)
 {
     struct client *client = client_of(connection);

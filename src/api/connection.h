@@ -22,6 +22,8 @@ struct connection_share {
 /* MHD_NotifyConnectionCallback with the `struct api` as its `cls`. */
 void connection_notify(void *cls, struct MHD_Connection *connection, void **slot,
                        enum MHD_ConnectionNotificationCode what);
+/* Whether the client is in the share of those inside, or in none any more. */
+bool connection_is_inside(struct MHD_Connection *connection);
 /* Starts the deadline anew; when it passes the connection is shut down. It bounds three times: waiting for and reading
  * the headers; reading the body and writing the answer; writing an answer that had to wait. libmicrohttpd's own timeout
  * counts silence only: a byte now and then would hold a connection for ever. */

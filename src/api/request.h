@@ -50,6 +50,8 @@ struct request {
     change_maker *make;
     bool dry_run;
     struct request *next_waiting;
+    /* GET /events (events_api.h). */
+    uint64_t after, wait_until_ns;
 };
 
 int request_new(struct api *api, struct MHD_Connection *connection, const char *method, struct request **ret);

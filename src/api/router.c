@@ -1,6 +1,7 @@
 #include "api/router.h"
 
 #include "api/auth.h"
+#include "api/events_api.h"
 #include "api/explain_api.h"
 #include "api/health_api.h"
 #include "api/metrics_api.h"
@@ -44,6 +45,12 @@ static const struct route routes[] = {
      .allow = "GET",
      .level = LOG_INFO,
      .methods = {{"GET", suggested_api_get, false}}},
+    {.path = "/events",
+     .guarded = true,
+     .ui = true,
+     .allow = "GET",
+     .level = LOG_DEBUG,
+     .methods = {{"GET", events_api_get, false}}},
     {.path = "/credential-vault/_active",
      .guarded = true,
      .level = LOG_INFO,
@@ -59,11 +66,12 @@ static const struct route routes[] = {
                  {"DELETE", vault_api_change, false}}},
 };
 
-static const struct route *find_route(const char *path)
+static const struct route *find_route(const struct api *api, const char *path)
 {
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         size_t len = strlen(routes[i].path);
-        if (strncmp(path, routes[i].path, len) == 0 && (path[len] == '\0' || (routes[i].below && path[len] == '/')))
+        if ((api->settings.recent || !routes[i].ui) && strncmp(path, routes[i].path, len) == 0 &&
+            (path[len] == '\0' || (routes[i].below && path[len] == '/')))
             return &routes[i];
     }
     return NULL;
@@ -71,7 +79,7 @@ static const struct route *find_route(const char *path)
 
 void router_dispatch(struct api *api, struct request *request, const char *path)
 {
-    const struct route *route = request->route = find_route(path);
+    const struct route *route = request->route = find_route(api, path);
     if (!route) {
         request_answer_line(request, MHD_HTTP_NOT_FOUND, "not found");
         return;
@@ -109,7 +117,8 @@ void router_account(struct api *api, const struct request *request)
     double duration = (double)(clock_monotonic_ns() - request->started_ns) / (double)NS_PER_S;
     request_streams_record(&api->settings.metrics->api_requests, method, template, request->sent ? request->status : 0,
                            duration);
-    enum log_level level = request->route ? request->route->level : LOG_INFO;
+    bool guessed = request->sent && request->status == MHD_HTTP_UNAUTHORIZED; /* a token, wherever */
+    enum log_level level = request->route && !guessed ? request->route->level : LOG_INFO;
     if (!log_begin(api->log, level, LOG_PLAIN, "api request"))
         return;
     log_str(api->log, "http.request.method", method, strlen(method));

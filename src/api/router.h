@@ -15,6 +15,7 @@ struct route {
     const char *path;
     bool below;                     /* also matches everything below `path` */
     bool guarded;                   /* needs the token */
+    bool ui;                        /* not there without OPENSANDBOX_EGRESS_UI */
     const char *allow;              /* for 405 */
     enum log_level level;           /* of its access records */
     struct route_method methods[6]; /* the rest has no method */

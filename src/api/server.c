@@ -172,6 +172,7 @@ static void on_stop(struct mail *mail, void *ctx)
     struct api *api = ctx;
     close(MHD_quiesce_daemon(api->http)); /* the listener */
     api->stopping = true;
+    events_api_stop(api);
     api->http_pending = true; /* what has arrived is still taken up */
     if (loop_timer_set(api->loop, &api->stop_deadline, loop_now(api->loop) + api->stop_timeout_ns))
         on_out_of_time(&api->stop_deadline);
@@ -193,6 +194,8 @@ static void api_free(struct api *api)
         MHD_stop_daemon(api->http);
     else if (api->settings.listen_fd >= 0)
         close(api->settings.listen_fd);
+    if (api->settings.recent)
+        recent_call(api->settings.recent, NULL, NULL);
     mailbox_free(api->mailbox);
     loop_free(api->loop);
     current_done(&api->current);
@@ -245,6 +248,7 @@ int api_start(const struct api_settings *settings, const struct api_hooks *hooks
     api->hooks = *hooks;
     api->log = log;
     change_queue_init(api);
+    events_api_init(api);
     api->http_again = (struct loop_timer){.fire = on_http_again, .owner = api};
     api->stop_deadline = (struct loop_timer){.fire = on_out_of_time, .owner = api};
     api->stop.deliver = on_stop;

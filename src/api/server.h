@@ -8,6 +8,7 @@
 #include "api/connection.h"
 #include "api/current.h"
 #include "api/effective.h"
+#include "api/events_api.h"
 #include "api/request.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
@@ -23,6 +24,7 @@ struct api {
     struct change_queue changes;
     struct effective *effective; /* the newest; NULL: nobody asked yet */
     unsigned n_lookups;          /* questions that the loop has */
+    struct event_waiters waiters;
 
     struct loop *loop;
     struct mailbox *mailbox; /* to this thread; its context is the api */

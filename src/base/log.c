@@ -36,7 +36,8 @@ static_assert(sizeof(struct header) % 8 == 0 && sizeof(struct field) % 8 == 0, "
 struct log {
     uint8_t *ring; /* mapped twice in a row: a record that passes the end is contiguous all the same */
     size_t capacity;
-    enum log_level level;
+    enum log_level level; /* written */
+    atomic_int taken;     /* made */
     atomic_int bell_fd;
 
     alignas(CACHE_LINE) _Atomic uint64_t head;
@@ -82,6 +83,7 @@ int log_new(size_t capacity, enum log_level level, struct log **ret)
     memset(log, 0, sizeof(*log));
     log->capacity = rounded;
     log->level = level;
+    log->taken = (int)level;
     log->bell_fd = -1;
     int error = map_twice(rounded, &log->ring);
     if (error) {
@@ -102,7 +104,12 @@ void log_free(struct log *log)
 
 bool log_wants(const struct log *log, enum log_level level)
 {
-    return level >= log->level;
+    return (int)level >= atomic_load_explicit(&log->taken, memory_order_relaxed);
+}
+
+void log_take(struct log *log, enum log_level level)
+{
+    atomic_store_explicit(&log->taken, (int)(level < log->level ? level : log->level), memory_order_relaxed);
 }
 
 static uint64_t own_head(struct log *log)
@@ -268,6 +275,7 @@ bool log_peek(struct log *log, struct log_record *ret)
     const struct header *header = (const struct header *)start;
     *ret = (struct log_record){.level = header->level,
                                .event = header->event,
+                               .unwritten = header->level < log->level,
                                .time_ns = header->time_ns,
                                .msg = header->msg,
                                .fields = start + sizeof(*header),

@@ -50,6 +50,10 @@ void log_end(struct log *log);
 /* A plain record whose message is formatted here and copied (cut at 2 KiB): for rare lines only. */
 void log_printf(struct log *log, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* From now on records of this level are made, too, for whoever looks at events; the log's own level says what is
+ * written. Any thread. */
+void log_take(struct log *log, enum log_level level);
+
 /* Records dropped since start. Any thread. */
 uint64_t log_dropped(const struct log *log);
 
@@ -60,6 +64,7 @@ enum log_type { LOG_STR, LOG_INT, LOG_BOOL, LOG_DOUBLE, LOG_NAME, LOG_IPS, LOG_J
 struct log_record {
     enum log_level level;
     enum log_event event;
+    bool unwritten;  /* below the log's level: made because of log_take() */
     int64_t time_ns; /* CLOCK_REALTIME, since the epoch */
     const char *msg; /* NUL-terminated */
     const uint8_t *fields, *fields_end;

@@ -64,6 +64,7 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
         .enforcement_mode = daemon->config->mode,
         .audit = daemon->config->audit,
         .connections = daemon->config->http_connections,
+        .recent = daemon->recent,
         .metrics = &daemon->metrics,
     };
     struct api_hooks hooks = daemon_api_hooks(daemon);

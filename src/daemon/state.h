@@ -7,6 +7,7 @@
 #include "base/loop.h"
 #include "base/mailbox.h"
 #include "base/metrics.h"
+#include "base/recent.h"
 #include "base/watch.h"
 #include "daemon/daemon.h"
 #include "enforcer.h"
@@ -32,6 +33,7 @@ struct daemon {
     struct metrics metrics;
     struct log *log, *api_log;    /* one a thread */
     struct log *logs[2];          /* both, for the exporter */
+    struct recent *recent;        /* events that the exporter tells the API; NULL: without OPENSANDBOX_EGRESS_UI */
     struct attribute *attributes; /* of every log record and every data point */
     size_t n_attributes;
     struct meter *meter;

@@ -59,6 +59,8 @@ static enum daemon_exit start_metrics(struct daemon *daemon, struct why *why)
     daemon->logs[0] = daemon->log;
     daemon->logs[1] = daemon->api_log;
     int error = make_attributes(daemon);
+    if (!error && daemon->config->ui)
+        error = recent_new(daemon->logs, 2, &daemon->recent);
     if (!error)
         error = meter_new(&meter, clock_realtime_ns(), &daemon->meter);
     if (!error)
@@ -86,6 +88,7 @@ static enum daemon_exit make_exporter(struct daemon *daemon, struct why *why)
                                          .n_attributes = daemon->n_attributes,
                                          .logs = daemon->logs,
                                          .n_logs = 2,
+                                         .recent = daemon->recent,
                                          .metrics = &daemon->metrics,
                                          .network = {.mark = daemon->mark,
                                                      .names = {.ctx = daemon, .look_up = daemon_post_lookup},
@@ -127,6 +130,7 @@ enum daemon_exit daemon_start_telemetry(struct daemon *daemon, struct why *why)
 
 void daemon_release_telemetry(struct daemon *daemon)
 {
+    recent_free(daemon->recent);
     prometheus_free(daemon->prometheus);
     resource_free(daemon->resource);
     meter_free(daemon->meter);

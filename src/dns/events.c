@@ -14,7 +14,7 @@ static bool begin_outbound(struct log *log, const struct policy *skip, const str
 }
 
 void event_outbound(struct log *log, const struct policy *skip, const struct dns_question *question,
-                    const struct learned *addresses, size_t n)
+                    const struct learned *addresses, size_t n, uint64_t latency_ns)
 {
     if (!begin_outbound(log, skip, question))
         return;
@@ -25,6 +25,7 @@ void event_outbound(struct log *log, const struct policy *skip, const struct dns
             ips[i] = addresses[i].addr;
         log_ips(log, "target.ips", ips, n);
     }
+    log_int(log, "latency_ms", (int64_t)(latency_ns / NS_PER_MS));
     log_end(log);
 }
 

@@ -7,9 +7,10 @@
 #include "dns/proxy.h"
 #include "dns/rebinding.h"
 
-/* egress.outbound: a name was let through and answered with these addresses. Not when `skip` matches it. */
+/* egress.outbound: a name was let through and answered with these addresses, so long after it was asked for. Not when
+ * `skip` matches it. */
 void event_outbound(struct log *log, const struct policy *skip, const struct dns_question *question,
-                    const struct learned *addresses, size_t n);
+                    const struct learned *addresses, size_t n, uint64_t latency_ns);
 /* The same for an answer that was kept; the record says so. */
 void event_outbound_kept(struct log *log, const struct policy *skip, const struct dns_question *question,
                          const struct dns_found *found, size_t n);

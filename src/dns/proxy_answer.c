@@ -31,13 +31,17 @@ void proxy_release(struct dns_proxy *proxy, struct query *query)
         tcp_client_unref(tcp);
 }
 
+static uint64_t latency_ns(const struct dns_proxy *proxy, const struct query *query)
+{
+    return loop_now(proxy->loop) - query->started_ns;
+}
+
 /* A query that was forwarded has its end: counts it, and how long it took. */
 static void count_forwarded(struct dns_proxy *proxy, const struct query *query, const struct client *client,
                             enum dns_result result)
 {
     proxy_count(proxy, client, result);
-    histogram_record(&proxy->metrics->dns_query_duration,
-                     (double)(loop_now(proxy->loop) - query->started_ns) / (double)NS_PER_S);
+    histogram_record(&proxy->metrics->dns_query_duration, (double)latency_ns(proxy, query) / (double)NS_PER_S);
 }
 
 void proxy_release_all(struct dns_proxy *proxy, struct query *query)
@@ -121,7 +125,8 @@ static void deliver_to(struct dns_proxy *proxy, const struct staged *staged, con
         len = dns_reply_truncate(msg, query->question_end, &query->edns);
     replies_send(&proxy->replies, &client, msg, len);
     if (!query->denied)
-        event_outbound(proxy->log, proxy->log_skip, &staged->question, proxy->addresses + staged->first, staged->n);
+        event_outbound(proxy->log, proxy->log_skip, &staged->question, proxy->addresses + staged->first, staged->n,
+                       latency_ns(proxy, query));
 }
 
 /* Everybody gets a copy but the first, and, over TCP, where sending copies. */
@@ -242,7 +247,7 @@ static void answer_nothing(struct dns_proxy *proxy, const struct staged *staged)
         wire_store16(asker->packet, asker->client_id);
         replies_empty(&proxy->replies, &client, asker->packet, asker->question_end, &asker->edns, LDNS_RCODE_NOERROR,
                       LDNS_EDE_BLOCKED, "blocked by the rebinding guard");
-        event_outbound(proxy->log, proxy->log_skip, &staged->question, NULL, 0);
+        event_outbound(proxy->log, proxy->log_skip, &staged->question, NULL, 0, latency_ns(proxy, asker));
     }
     proxy_release_all(proxy, staged->query);
 }

@@ -29,9 +29,11 @@ static const struct log_limits file_limits = {.file_bytes = 100ull << 20, .keep 
 struct exporter {
     struct log **logs; /* borrowed, but for the last: what the exporter has to say itself */
     size_t n_logs;
+    struct recent *recent; /* may be NULL */
     struct log_json json;
     struct log_outputs *outputs;
     struct buf block;
+    size_t made;               /* bytes of text in this round, written or not */
     uint64_t unformatted;      /* records lost here for want of memory */
     uint64_t dropped_reported; /* of all that were dropped so far */
     struct metrics *metrics;
@@ -66,22 +68,33 @@ static struct log *oldest_record(struct exporter *e, struct log_record *ret)
     return oldest;
 }
 
-/* Turns records into text until the block is full; false when the queues were empty before that. */
+/* Appends the record as a line, which its event is a part of. */
+static void take_record(struct exporter *e, const struct log_record *record)
+{
+    size_t before = e->block.len;
+    if (!record->unwritten)
+        network_record(e->network, record);
+    log_json_line(&e->json, *record, &e->block);
+    bool lost = e->block.failed;
+    if (e->recent && record->event != LOG_PLAIN && !lost)
+        recent_add(e->recent, e->block.data + e->json.time_at, LOG_JSON_TIME, e->block.data + e->json.event_at,
+                   e->block.len - e->json.event_at - (sizeof("}\n") - 1));
+    e->made += e->block.len - before;
+    if (lost || record->unwritten)
+        e->block.len = before;
+    e->block.failed = false;
+    e->unformatted += lost;
+}
+
+/* Turns records into text until it is a block; false when the queues were empty before that. */
 static bool fill_block(struct exporter *e)
 {
-    while (e->block.len < BLOCK_BYTES) {
+    while (e->made < BLOCK_BYTES) {
         struct log_record record;
         struct log *log = oldest_record(e, &record);
         if (!log)
             return false;
-        size_t before = e->block.len;
-        network_record(e->network, &record);
-        log_json_line(&e->json, record, &e->block);
-        if (e->block.failed) {
-            e->block.len = before;
-            e->block.failed = false;
-            e->unformatted++;
-        }
+        take_record(e, &record);
         log_pop(log);
     }
     return true;
@@ -106,10 +119,13 @@ static void report_dropped(struct exporter *e, bool stopping)
 }
 
 /* One write of what has come. `settled`: no output owes anything, so that what is told of losses is not lost itself.
- * `ret_more`: the block was full before the queues were empty. */
+ * `ret_more`: there was more than a block. Whether there was anything. */
 static bool write_round(struct exporter *e, bool settled, bool stopping, bool *ret_more)
 {
     buf_clear(&e->block);
+    e->made = 0;
+    if (e->recent)
+        recent_tend(e->recent);
     *ret_more = fill_block(e);
     if (!*ret_more && settled) {
         report_dropped(e, stopping);
@@ -118,7 +134,7 @@ static bool write_round(struct exporter *e, bool settled, bool stopping, bool *r
     if (e->block.len)
         log_outputs_write(e->outputs, e->block.data, e->block.len);
     metric_set(e->metrics, METRIC_LOG_DROPPED, e->unformatted + log_dropped(own_log(e)) + log_outputs_lost(e->outputs));
-    return e->block.len > 0;
+    return e->made > 0;
 }
 
 static void set_bells(struct exporter *e, int fd)
@@ -223,6 +239,7 @@ static int exporter_init(struct exporter *e, const struct exporter_settings *set
 {
     e->n_logs = settings->n_logs + 1;
     e->metrics = settings->metrics;
+    e->recent = settings->recent;
     e->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     e->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (e->event_fd < 0 || e->ended_fd < 0)

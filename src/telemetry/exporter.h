@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/recent.h"
 #include "base/why.h"
 #include "telemetry/log_json.h"
 #include "telemetry/network.h"
@@ -23,6 +24,7 @@ struct exporter_settings {
     size_t n_attributes;
     struct log *const *logs; /* the queues to read */
     size_t n_logs;
+    struct recent *recent; /* gets the events; NULL: nobody does */
     struct metrics *metrics;
     struct network_settings network;
 };

@@ -117,10 +117,12 @@ void log_json_line(struct log_json *json, struct log_record record, struct buf *
     buf_append(out, LITERAL("{\"level\":\""));
     buf_puts(out, level_names[record.level]);
     buf_append(out, LITERAL("\",\"ts\":\""));
+    json->time_at = out->len;
     put_time(json, record.time_ns, out);
     buf_append(out, LITERAL("\",\"logger\":\"opensandbox.egress\",\"msg\":"));
     buf_json_string(out, record.msg, strlen(record.msg));
     buf_append(out, json->attributes.data, json->attributes.len);
+    json->event_at = out->len;
     if (record.event != LOG_PLAIN) {
         buf_append(out, LITERAL(",\"opensandbox.event\":\""));
         buf_puts(out, event_names[record.event]);

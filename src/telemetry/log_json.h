@@ -16,7 +16,11 @@ struct log_json {
     struct buf attributes; /* as they stand in a line, each after a comma */
     int64_t second;        /* that `stamp` tells */
     char stamp[sizeof("2026-11-22T06:00:00")];
+    size_t time_at;  /* where the latest line has its time, LOG_JSON_TIME bytes, */
+    size_t event_at; /* and its event and fields, from the comma before them to the last brace; both in `out` */
 };
+
+#define LOG_JSON_TIME (sizeof("2026-11-22T06:00:00.000Z") - 1)
 
 /* Copies the attributes. 0 or -ENOMEM. */
 int log_json_init(struct log_json *json, const struct attribute *attributes, size_t n);

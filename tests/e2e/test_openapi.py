@@ -96,6 +96,9 @@ def _ask_everything(checker, world):
         checker("get", f"/policy/explain{query}", status=400)
     checker("get", "/policy/effective")
     checker("get", "/policy/suggested")
+    checker("get", "/events")
+    checker("get", "/events?after=0")
+    checker("get", "/events?after=x", status=400)
     checker("delete", "/policy?dryRun=true", ["*.allowed.test"])
     bodies = {"post": RULES, "put": RULES, "patch": RULES["egress"][:1], "delete": ["*.allowed.test", "nobody.test"]}
     for method, body in bodies.items():
@@ -110,7 +113,7 @@ def _ask_everything(checker, world):
     checker("put", "/policy", " \n")
     checker("delete", "/policy", ["nobody.test"])
     checker("patch", "/policy", [{"target": f"n{i}.test"} for i in range(9)], 413)
-    for path in "/policy", "/policy/explain?target=a.test", "/policy/effective", "/policy/suggested":
+    for path in "/policy", "/policy/explain?target=a.test", "/policy/effective", "/policy/suggested", "/events":
         checker("get", path, status=401, headers={})
     for method in "get", "post", "patch", "delete":
         for path in "/credential-vault", "/credential-vault/some/secret":

@@ -40,6 +40,7 @@ static void teardown(void)
 }
 
 static struct metrics metrics;
+static struct recent *shows_events_to;
 
 static void start(const char *output)
 {
@@ -50,6 +51,7 @@ static void start(const char *output)
                                          .n_attributes = 1,
                                          .logs = logs,
                                          .n_logs = 2,
+                                         .recent = shows_events_to,
                                          .metrics = &metrics};
     ck_assert_msg(exporter_new(&settings, &exporter, &why) == 0, "%s", why.text);
     ck_assert_msg(exporter_start(exporter, &why) == 0, "%s", why.text);
@@ -108,6 +110,42 @@ START_TEST(records_of_all_queues_come_out_in_order_of_time)
         ck_assert_int_eq((int)number_in(line, "n"), n++);
     ck_assert_int_eq(n, 2000);
     free(text);
+}
+END_TEST
+
+/* Those that are not written, too; and nothing but events. */
+START_TEST(events_are_shown_to_who_looks)
+{
+    struct recent *recent;
+    struct buf shown = {0};
+    ck_assert_int_eq(recent_new(logs, 2, &recent), 0);
+    log_free(logs[0]);
+    ck_assert_int_eq(log_new(1 << 18, LOG_WARN, &logs[0]), 0);
+    recent_json(recent, 0, &shown);
+    buf_clear(&shown);
+    for (int i = 0; i < 3000; i++) {
+        enum log_event event = i % 1000 == 7 ? LOG_DENIED : LOG_PLAIN;
+        if (log_begin(logs[i % 2], LOG_INFO, event, "message")) {
+            log_int(logs[i % 2], "n", i);
+            log_end(logs[i % 2]);
+        }
+    }
+    shows_events_to = recent;
+    start(path);
+    stop();
+    recent_json(recent, 0, &shown);
+    const char *expected = "\"opensandbox.event\":\"egress.denied\",\"n\":7},{\"number\":2,\"ts\":\"20";
+    ck_assert_msg(strstr(shown.data, expected) && strstr(shown.data, "\"n\":2007}]}\n"), "%s", shown.data);
+    ck_assert_ptr_nonnull(strstr(shown.data, "\"last\":3,"));
+    char *text = scratch_read(path);
+    int n = 1;
+    for (char *line = text; *line; line = strchr(line, '\n') + 1, n += 2)
+        ck_assert_int_eq((int)number_in(line, "n"), n); /* those of the other log are below its level */
+    ck_assert_int_eq(n, 3001);
+    free(text);
+    buf_done(&shown);
+    recent_free(recent);
+    shows_events_to = NULL;
 }
 END_TEST
 
@@ -313,6 +351,7 @@ Suite *test_suite(void)
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, records_of_all_queues_come_out_in_order_of_time);
+    tcase_add_test(tc, events_are_shown_to_who_looks);
     tcase_add_test(tc, stop_writes_what_was_recorded_before);
     tcase_add_test(tc, an_output_that_cannot_be_opened_stops_the_start);
     tcase_add_test(tc, files_are_reopened_on_request);
