@@ -99,11 +99,17 @@ static bool parse_number(struct request *request, const char *name, uint64_t max
 void events_api_get(struct api *api, struct request *request)
 {
     uint64_t wait_s = EVENTS_WAIT_MAX_S;
-    bool has_after, has_wait;
+    uint64_t started = 0;
+    bool has_after, has_wait, has_started;
     if (!parse_number(request, "after", INT64_MAX, "after: expected the number of an event", &has_after,
                       &request->after) ||
-        !parse_number(request, "wait", EVENTS_WAIT_MAX_S, "wait: expected 0 to 25 seconds", &has_wait, &wait_s))
+        !parse_number(request, "wait", EVENTS_WAIT_MAX_S, "wait: expected 0 to 25 seconds", &has_wait, &wait_s) ||
+        !parse_number(request, "started", INT64_MAX, "started: expected a number", &has_started, &started))
         return;
+    if (has_started && started != recent_started(api->settings.recent)) {
+        request->after = 0; /* the number is one of an earlier start, though there may be such a number now, too */
+        has_after = false;
+    }
     if (has_after && wait_s && !api->stopping && !recent_has(api->settings.recent, request->after)) {
         request->wait_until_ns = loop_now(api->loop) + wait_s * NS_PER_S;
         wait_for_events(api, request);

@@ -108,6 +108,11 @@ void recent_tend(struct recent *recent)
     pthread_mutex_unlock(&recent->mutex);
 }
 
+uint64_t recent_started(const struct recent *recent)
+{
+    return recent->started_ms;
+}
+
 static bool has(const struct recent *recent, uint64_t after)
 {
     return recent->next > 1 && after != recent->next - 1;

@@ -36,6 +36,8 @@ void recent_tend(struct recent *recent);
 /* Appends all that came after the event numbered `after`, and what was lost in between, as in GET /events
  * (docs/api.md). A number that no event has yet is one of an earlier start: then all. */
 void recent_json(struct recent *recent, uint64_t after, struct buf *out);
+/* When numbering began, in milliseconds since the epoch. */
+uint64_t recent_started(const struct recent *recent);
 /* Whether recent_json() would have an event. */
 bool recent_has(struct recent *recent, uint64_t after);
 /* The next event posts `mail` to `box`, once; NULL: none does. Not to be called again before the mail is delivered. */

@@ -128,9 +128,12 @@ def test_numbers_begin_anew_with_a_restart_and_the_answer_tells(world, start):
     wait_until(lambda: "a.wild.test" in _hosts(_look(sidecar)), what="the event")
     before = _look(sidecar)
     sidecar.stop()
-    after = _look(sidecar.restart().wait_healthy(), "?after=500")
-    assert after["started"] > before["started"]
-    assert [event["opensandbox.event"] for event in after["events"]] == ["egress.loaded"] and after["lost"] == 0
+    sidecar.restart().wait_healthy()
+    _begin(sidecar)
+    for query in f"?after={before['last'] + 500}", f"?after=1&started={before['started']}":
+        after = _look(sidecar, query)
+        assert after["started"] > before["started"]
+        assert [event["opensandbox.event"] for event in after["events"]] == ["egress.loaded"] and after["lost"] == 0
 
 
 def test_token(start):

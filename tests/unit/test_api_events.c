@@ -69,6 +69,7 @@ START_TEST(what_is_there_is_answered_at_once)
     expect("?after=0", "\"last\":2,\"lost\":0,\"events\":[" ONE "," TWO "]}\n");
     expect("?after=1&wait=25", "\"last\":2,\"lost\":0,\"events\":[" TWO "]}\n");
     expect("?after=9", "\"last\":2,\"lost\":0,\"events\":[" ONE "," TWO "]}\n");
+    expect("?after=2&started=1", "\"last\":2,\"lost\":0,\"events\":[" ONE "," TWO "]}\n");
     expect("?after=2&wait=0", "\"last\":2,\"lost\":0,\"events\":[]}\n");
 }
 END_TEST
@@ -81,6 +82,7 @@ START_TEST(parameters_that_cannot_be_used_are_named)
         snprintf(path, sizeof(path), "/events%s", wrong[i]);
         client_expect(&f, "GET", path, NULL, 400, "after: expected the number of an event\n");
     }
+    client_expect(&f, "GET", "/events?after=0&started=now", NULL, 400, "started: expected a number\n");
     client_expect(&f, "GET", "/events?wait=26", NULL, 400, "wait: expected 0 to 25 seconds\n");
     client_expect(&f, "GET", "/events?after=0&wait=1.5", NULL, 400, "wait: expected 0 to 25 seconds\n");
 }
