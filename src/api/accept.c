@@ -98,3 +98,18 @@ bool accept_prefers_openmetrics(const char *accept)
     }
     return openmetrics > 0 && openmetrics >= text;
 }
+
+bool accept_takes_gzip(const char *encodings)
+{
+    double gzip = -1, others = 0;
+    const char *rest = encodings ? encodings : "", *end = rest + strlen(rest);
+    struct part item;
+    while (next_part(&rest, end, ',', &item)) {
+        struct range range = parse_range(item);
+        if (is(range.type, "gzip"))
+            gzip = range.q;
+        else if (is(range.type, "*"))
+            others = range.q;
+    }
+    return gzip > 0 || (gzip < 0 && others > 0);
+}

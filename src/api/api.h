@@ -64,7 +64,7 @@ struct api_settings {
     bool audit;                   /* nothing is enforced, and /healthz says so */
     unsigned request_timeout_ms;  /* to send headers, and again for the body and to take the answer; 0: 30 s */
     unsigned connections;         /* of clients inside the sandbox, and as many outside; 0: 96 */
-    struct recent *recent;        /* NULL: no events are served */
+    struct recent *recent;        /* NULL: no page and no events are served */
     struct metrics *metrics;
 };
 

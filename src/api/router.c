@@ -5,6 +5,7 @@
 #include "api/explain_api.h"
 #include "api/health_api.h"
 #include "api/metrics_api.h"
+#include "api/page_api.h"
 #include "api/policy_api.h"
 #include "api/server.h"
 #include "api/vault_api.h"
@@ -13,6 +14,11 @@
 
 /* The first match counts. */
 static const struct route routes[] = {
+    {.path = "/",
+     .ui = true,
+     .allow = "GET, HEAD",
+     .level = LOG_DEBUG,
+     .methods = {{"GET", page_api_get, false}, {"HEAD", page_api_get, false}}},
     {.path = "/healthz",
      .allow = "GET, HEAD",
      .level = LOG_DEBUG,

@@ -6,7 +6,7 @@
 
 #include "base/histogram.h"
 
-#define REQUEST_STREAMS 320
+#define REQUEST_STREAMS 448
 
 /* Constant once it is in the table, but for the histogram. */
 struct request_stream {

@@ -19,6 +19,8 @@ BIG = "[" + " " * (1 << 20) + "]"
 
 # What cannot be brought about from outside on purpose, and where it is proven.
 ELSEWHERE = {
+    ("get", "/", "500"): "out of memory alone",
+    ("head", "/", "500"): "out of memory alone",
     ("get", "/policy", "500"): "out of memory alone",
     ("get", "/policy/explain", "500"): "out of memory alone",
     ("get", "/policy/effective", "500"): "out of memory alone",
@@ -82,6 +84,8 @@ class Checker:
 
 
 def _ask_everything(checker, world):
+    checker("get", "/", headers={})
+    checker("head", "/", headers={})
     checker("get", "/healthz", headers={})
     checker("head", "/healthz", headers={})
     checker("get", "/metrics", headers={})

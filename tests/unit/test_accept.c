@@ -52,12 +52,26 @@ START_TEST(who_gets_plain_text)
 }
 END_TEST
 
+START_TEST(who_gets_gzip)
+{
+    static const char *const yes[] = {"gzip", "GZIP;q=0.1", "deflate, gzip;q=1.0, *;q=0", "gzip, deflate, br, zstd",
+                                      "*"};
+    static const char *const no[] = {"", "identity", "gzip;q=0", "gzip;q=0, *", "deflate, *;q=0", "gzipped", "br"};
+    ck_assert(!accept_takes_gzip(NULL));
+    for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++)
+        ck_assert_msg(accept_takes_gzip(yes[i]), "%s", yes[i]);
+    for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+        ck_assert_msg(!accept_takes_gzip(no[i]), "%s", no[i]);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("accept");
     TCase *tcase = tcase_create("accept");
     tcase_add_test(tcase, who_gets_openmetrics);
     tcase_add_test(tcase, who_gets_plain_text);
+    tcase_add_test(tcase, who_gets_gzip);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -7,15 +7,18 @@
 #include <string.h>
 
 static struct fixture f;
+static struct recent *recent;
 
 static void start(void)
 {
-    fixture_start(&f, (struct api_settings){.token = "s3cret"});
+    ck_assert_int_eq(recent_new(NULL, 0, &recent), 0);
+    fixture_start(&f, (struct api_settings){.token = "s3cret", .recent = recent});
 }
 
 static void stop(void)
 {
     fixture_stop(&f);
+    recent_free(recent);
 }
 
 static void expect(const char *method, const char *accept, const char *type, const char *body)
@@ -85,13 +88,21 @@ END_TEST
 /* Else an application could hide the requests of others among what found the table full. */
 START_TEST(no_client_fills_the_table)
 {
-    static const char *const paths[] = {
-        "/healthz",          "/metrics", "/policy", "/policy/explain", "/policy/effective", "/credential-vault/_active",
-        "/credential-vault", "/x"};
+    static const char *const paths[] = {"/",
+                                        "/healthz",
+                                        "/metrics",
+                                        "/policy",
+                                        "/policy/explain",
+                                        "/policy/effective",
+                                        "/policy/suggested",
+                                        "/events",
+                                        "/credential-vault/_active",
+                                        "/credential-vault",
+                                        "/x"};
     static const char *const methods[] = {"GET",    "HEAD",    "POST",    "PUT",   "PATCH",
                                           "DELETE", "OPTIONS", "CONNECT", "TRACE", "BREW"};
     static const char *const extras[] = {"", "OPENSANDBOX-EGRESS-AUTH: s3cret\r\n", "Content-Length: 0\r\n"};
-    for (size_t p = 0; p < 8; p++)
+    for (size_t p = 0; p < sizeof(paths) / sizeof(paths[0]); p++)
         for (size_t m = 0; m < 10; m++)
             for (size_t e = 0; e < 3; e++) {
                 struct answer answer = client_call(&f, methods[m], paths[p], extras[e], "x");
