@@ -1,7 +1,7 @@
 #include "telemetry/http.h"
 
 #include "base/cleanup.h"
-#include "telemetry/curl.h"
+#include "base/curl.h"
 #include "telemetry/hosts.h"
 #include "telemetry/http_transfer.h"
 #include "telemetry/tls_files.h"
@@ -49,9 +49,10 @@ int http_load(struct http *http, struct why *why)
 {
     if (http->loaded)
         return 0;
-    int error = curl_load(&http->curl, why);
+    struct why reason;
+    int error = curl_load(&http->curl, &reason);
     http->loaded = !error;
-    return error;
+    return error ? why_set(why, error, "a webhook or OTLP endpoint is set, and %s", reason.text) : 0;
 }
 
 static void forget_connections(struct http *http)

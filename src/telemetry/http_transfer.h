@@ -3,7 +3,7 @@
 #define TELEMETRY_HTTP_TRANSFER_H
 
 #include "base/url.h"
-#include "telemetry/curl.h"
+#include "base/curl.h"
 #include "telemetry/http.h"
 
 #include <sys/queue.h>

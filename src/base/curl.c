@@ -1,4 +1,4 @@
-#include "telemetry/curl.h"
+#include "base/curl.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,7 +17,9 @@ static const struct symbol symbols[] = {
     {"curl_global_cleanup", offsetof(struct curl, global_cleanup)},
     {"curl_easy_init", offsetof(struct curl, easy_init)},
     {"curl_easy_setopt", offsetof(struct curl, easy_setopt)},
+    {"curl_easy_perform", offsetof(struct curl, easy_perform)},
     {"curl_easy_getinfo", offsetof(struct curl, easy_getinfo)},
+    {"curl_easy_header", offsetof(struct curl, easy_header)},
     {"curl_easy_strerror", offsetof(struct curl, easy_strerror)},
     {"curl_easy_cleanup", offsetof(struct curl, easy_cleanup)},
     {"curl_multi_init", offsetof(struct curl, multi_init)},
@@ -39,7 +41,7 @@ int curl_load(struct curl *ret, struct why *why)
     /* Never closed: TLS libraries leave handlers for the end of the process behind. */
     void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!library)
-        return why_set(why, -ELIBACC, "a webhook or OTLP endpoint is set, and libcurl cannot be loaded: %s", dlerror());
+        return why_set(why, -ELIBACC, "libcurl cannot be loaded: %s", dlerror());
     struct curl curl;
     for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {
         void *function = dlsym(library, symbols[i].name);

@@ -1,9 +1,9 @@
-/* libcurl, loaded when the first endpoint is configured: with what it needs itself (TLS, Kerberos, LDAP, SSH, ...) it
- * is some thirty libraries, which a sidecar that sends nothing would carry and bind at every start. The types and
+/* libcurl, loaded by whoever is to send something: with what it needs itself (TLS, Kerberos, LDAP, SSH, ...) it is some
+ * thirty libraries, which a sidecar without an endpoint would carry and bind at every start. The types and
  * constants are those of the header it was built with; the functions are found by name. Packages must declare the
  * dependency (Debian: libcurl4), since ldd(1) does not show it. */
-#ifndef TELEMETRY_CURL_H
-#define TELEMETRY_CURL_H
+#ifndef BASE_CURL_H
+#define BASE_CURL_H
 
 #include "base/why.h"
 
@@ -14,7 +14,9 @@ struct curl {
     __typeof__(curl_global_cleanup) *global_cleanup;
     __typeof__(curl_easy_init) *easy_init;
     __typeof__(curl_easy_setopt) *easy_setopt; /* the header's macro, which checks types, is not in the way */
+    __typeof__(curl_easy_perform) *easy_perform;
     __typeof__(curl_easy_getinfo) *easy_getinfo;
+    __typeof__(curl_easy_header) *easy_header;
     __typeof__(curl_easy_strerror) *easy_strerror;
     __typeof__(curl_easy_cleanup) *easy_cleanup;
     __typeof__(curl_multi_init) *multi_init;
