@@ -4,6 +4,7 @@
 #include "base/loop.h"
 #include "base/resident.h"
 #include "config.h"
+#include "ctl/ctl.h"
 #include "daemon/daemon.h"
 #include "guard.h"
 #include "health.h"
@@ -26,6 +27,7 @@
 
 static const char usage[] =
     "Usage: opensandbox-egress [--supervise | --health | --check | --cleanup | --help | --version]\n"
+    "       opensandbox-egress ctl [OPTION...] COMMAND\n"
     "\n"
     "Guards what leaves a sandbox's network namespace: a DNS proxy that decides every name by policy, nftables rules\n"
     "that let only the allowed through, an HTTP API at /policy. It is configured by its environment and runs in the\n"
@@ -37,6 +39,7 @@ static const char usage[] =
     "  --cleanup  remove the table `inet opensandbox` with redirect and rules: the namespace is open afterwards\n"
     "  --help     this text\n"
     "  --version  the version\n"
+    "  ctl        look at the sidecar that runs here and change its policy: ctl --help\n"
     "\n"
     "Environment (OPENSANDBOX_EGRESS_ in front of all but the last two):\n"
     "  MODE              dns (default) or dns+nft; with +audit nothing is refused, only recorded\n"
@@ -272,6 +275,8 @@ int main(int argc, char **argv)
     resident_set_limits();
     if (argc == 1)
         return run();
+    if (!strcmp(argv[1], "ctl"))
+        return ctl_run(argc - 1, argv + 1);
     if (argc == 2 && !strcmp(argv[1], "--supervise"))
         return supervise_sidecar();
     if (argc == 2 && !strcmp(argv[1], "--health"))
@@ -286,8 +291,8 @@ int main(int argc, char **argv)
         return fputs(usage, stdout) < 0;
     fprintf(
         stderr,
-        "opensandbox-egress: unknown argument \"%s\": expected --supervise, --health, --check, --cleanup, --help or "
-        "--version\n",
+        "opensandbox-egress: unknown argument \"%s\": expected ctl, --supervise, --health, --check, --cleanup, --help "
+        "or --version\n",
         argv[argc > 2 ? 2 : 1]);
     return EXIT_USAGE;
 }

@@ -37,11 +37,8 @@ static int read_all(int fd, size_t max, struct buf *buf)
     }
 }
 
-int file_read(const char *path, size_t max, struct buf *ret)
+int file_read_fd(int fd, size_t max, struct buf *ret)
 {
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
     size_t before = ret->len;
     int error = read_all(fd, max, ret);
     if (error && ret->data) {
@@ -49,6 +46,12 @@ int file_read(const char *path, size_t max, struct buf *ret)
         ret->data[before] = '\0';
     }
     return error;
+}
+
+int file_read(const char *path, size_t max, struct buf *ret)
+{
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : file_read_fd(fd, max, ret);
 }
 
 static int write_all(int fd, const char *data, size_t len)

@@ -10,6 +10,8 @@
 
 /* Appends the content of a regular file or pipe. 0, -EFBIG beyond `max` bytes, or -errno. */
 int file_read(const char *path, size_t max, struct buf *ret);
+/* The same from where `fd` stands. */
+int file_read_fd(int fd, size_t max, struct buf *ret);
 
 struct file_replacement;
 
