@@ -56,6 +56,8 @@ static const struct entry entries[] = {
     {"policy", "rm", policy_rm, 1, SIZE_MAX, DRY_RUN},
     {"policy", "explain", policy_explain, 1, SIZE_MAX, 0},
     {"policy", "suggested", policy_suggested, 0, 0, 0},
+    {"events", NULL, events_follow, 0, 0, DENIED | ONCE},
+    {"top", NULL, top_show, 0, 0, DENIED | ONCE},
 };
 
 static const struct option options[] = {
@@ -140,10 +142,17 @@ static int read_token(const char *file, char **ret, struct why *why)
     return 0;
 }
 
+/* One that does more than printing. */
+static bool is_terminal(void)
+{
+    const char *term = getenv("TERM");
+    return isatty(STDOUT_FILENO) && (!term || strcmp(term, "dumb"));
+}
+
 static bool wants_colour(bool terminal)
 {
-    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
-    return terminal && (!no || !*no) && (!term || strcmp(term, "dumb"));
+    const char *no = getenv("NO_COLOR");
+    return terminal && (!no || !*no);
 }
 
 static int run(const struct arguments *arguments, struct why *why)
@@ -162,7 +171,7 @@ static int run(const struct arguments *arguments, struct why *why)
         .dry_run = arguments->given & DRY_RUN,
         .denied = arguments->given & DENIED,
         .once = arguments->given & ONCE,
-        .terminal = isatty(STDOUT_FILENO),
+        .terminal = is_terminal(),
     };
     command.colour = wants_colour(command.terminal);
     code = client_new(*address ? address : ":18080", token, &command.client, why);
