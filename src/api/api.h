@@ -29,14 +29,16 @@ struct policy_change {
     void (*answered)(struct policy_change *change); /* for the loop to call; the change is the API's again then */
 };
 
-/* A letter to the loop: what is in force, and what is known of an address, or was seen since the start? */
+/* A letter to the loop: what is in force, and what is known of an address, or of all, or was seen since the start? */
 struct policy_question {
     struct mail mail;
-    bool about_address, about_seen;
+    bool about_address, about_seen, about_leases;
     struct ip_addr addr;
     struct policy_layers layers; /* the answer: references, for the API to give up */
     struct lease_info lease;     /* of the address */
     struct seen *seen;           /* a copy, for the API to free; NULL when memory is short */
+    struct buf leases;           /* elements of a JSON array, as lease_info_to_json() writes them; the API's to release */
+    size_t n_leases;             /* in all: `leases` may hold the first of them only */
     void (*answered)(struct policy_question *question); /* for the loop to call; the question is the API's again then */
 };
 

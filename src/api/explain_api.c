@@ -30,6 +30,7 @@ static void lookup_free(struct lookup *lookup)
         return;
     rule_list_free(lookup->target);
     seen_free(lookup->question.seen);
+    buf_done(&lookup->question.leases);
     free(lookup);
 }
 
@@ -120,6 +121,16 @@ static void answer_suggested(const struct lookup *lookup)
                               !no_addrs   ? "names"
                               : !no_names ? "addresses"
                                           : "names, addresses");
+}
+
+static void answer_leases(const struct lookup *lookup)
+{
+    const struct buf *leases = &lookup->question.leases;
+    struct buf body = {.failed = leases->failed};
+    buf_puts(&body, "{\"status\":\"ok\",\"leases\":[");
+    buf_append(&body, leases->data, leases->len);
+    buf_printf(&body, "],\"leasesTotal\":%zu}\n", lookup->question.n_leases);
+    request_answer(lookup->request, MHD_HTTP_OK, "application/json", &body);
 }
 
 static void on_back(struct mail *mail, void *ctx)
@@ -219,5 +230,14 @@ void suggested_api_get(struct api *api, struct request *request)
     if (!lookup)
         return;
     lookup->question.about_seen = true;
+    ask(lookup);
+}
+
+void leases_api_get(struct api *api, struct request *request)
+{
+    struct lookup *lookup = lookup_new(api, request, answer_leases);
+    if (!lookup)
+        return;
+    lookup->question.about_leases = true;
     ask(lookup);
 }

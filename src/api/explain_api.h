@@ -1,4 +1,4 @@
-/* GET of /policy/explain, /policy/effective and /policy/suggested: what is in force, the always files and learned
+/* GET of /policy/explain, /policy/effective, /policy/suggested and /policy/leases: what is in force, the always files and learned
  * addresses included, and what would have been enough. The loop is asked for it; the requests wait suspended. */
 #ifndef API_EXPLAIN_API_H
 #define API_EXPLAIN_API_H
@@ -10,5 +10,7 @@ request_handler explain_api_get;
 request_handler effective_api_get;
 /* The smallest policy that would have allowed what was seen since the start (policy/seen.h), as it can be posted. */
 request_handler suggested_api_get;
+/* The addresses that names led to, learned and revoked ones. */
+request_handler leases_api_get;
 
 #endif

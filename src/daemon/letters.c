@@ -1,6 +1,8 @@
 /* What other threads ask of the loop. */
 #include "daemon/state.h"
 
+#define LISTED_MAX 1000 /* leases, as many as a dry run tells of */
+
 static void change_settled(void *ctx, int error, const struct why *why)
 {
     struct daemon *daemon = ctx;
@@ -46,6 +48,13 @@ static void post_change(void *ctx, struct policy_change *change)
     mailbox_post(daemon->mailbox, &change->mail);
 }
 
+static void put_lease(void *ctx, const struct lease_info *lease)
+{
+    struct buf *list = ctx;
+    buf_puts(list, list->len ? "," : "");
+    lease_info_to_json(lease, list);
+}
+
 static void deliver_question(struct mail *mail, void *ctx)
 {
     struct policy_question *question = (struct policy_question *)mail; /* its first member */
@@ -56,6 +65,8 @@ static void deliver_question(struct mail *mail, void *ctx)
         question->seen = NULL;
     if (question->about_address)
         nft_lookup(daemon->enforcer.nft, &question->addr, &question->lease);
+    if (question->about_leases)
+        question->n_leases = nft_list(daemon->enforcer.nft, LISTED_MAX, put_lease, &question->leases);
     question->answered(question);
 }
 

@@ -28,6 +28,28 @@ void inspect_lease(const struct changes *changes, const struct ip_addr *addr, ui
     }
 }
 
+size_t inspect_leases(const struct changes *changes, size_t max,
+                      void (*report)(void *ctx, const struct lease_info *lease), void *ctx, uint64_t now_ns)
+{
+    size_t n = 0;
+    for (enum timed_set set = 0; set < N_TIMED_SETS; set++) {
+        struct leases *leases = changes_leases(changes, set);
+        size_t cursor = 0;
+        n += leases_count(leases);
+        for (struct lease *lease; max && (lease = leases_next(leases, &cursor));) {
+            if (lease->expires_ns <= now_ns) {
+                n--;
+                continue;
+            }
+            struct lease_info info;
+            fill(lease, set < REVOKED_V4 ? LEASE_LEARNED : LEASE_REVOKED, now_ns, &info);
+            report(ctx, &info);
+            max--;
+        }
+    }
+    return n;
+}
+
 /* What rules for addresses say. */
 enum verdict { NO_RULE, REFUSED, PASSES };
 

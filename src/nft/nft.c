@@ -168,6 +168,11 @@ void nft_lookup(const struct nft *nft, const struct ip_addr *addr, struct lease_
     inspect_lease(nft->changes, addr, clock_monotonic_ns(), ret);
 }
 
+size_t nft_list(const struct nft *nft, size_t max, void (*report)(void *ctx, const struct lease_info *lease), void *ctx)
+{
+    return inspect_leases(nft->changes, max, report, ctx, clock_monotonic_ns());
+}
+
 static int learn(struct nft *nft, const struct learned *learned, size_t n, uint64_t now_ns)
 {
     int error = 0;

@@ -99,6 +99,10 @@ struct nft_preview {
 void nft_preview_flows(struct nft *nft, const struct nft_preview *what);
 /* What is known of an address that was or was not learned. */
 void nft_lookup(const struct nft *nft, const struct ip_addr *addr, struct lease_info *ret);
+/* Reports the first `max` addresses that are learned or revoked, in no order, and returns how many there are: some
+ * milliseconds for hundreds of thousands. */
+size_t nft_list(const struct nft *nft, size_t max, void (*report)(void *ctx, const struct lease_info *lease),
+                void *ctx);
 /* Lets these addresses through for their lease, prolonging those already known: `now_ns` is CLOCK_MONOTONIC, at most a
  * second old. All or none: 0 or -errno; -ENOSPC when these alone are more than max_addresses. When they do not fit
  * beside those known, the ones that end first make room. In dns mode it does nothing. */

@@ -25,6 +25,8 @@ ELSEWHERE = {
     ("get", "/policy/explain", "500"): "out of memory alone",
     ("get", "/policy/effective", "500"): "out of memory alone",
     ("get", "/policy/suggested", "500"): "out of memory alone",
+    ("get", "/policy/leases", "500"): "out of memory alone",
+    ("get", "/policy/leases", "503"): "test_api_waiting.c: the sidecar is stopping",
     ("get", "/policy/suggested", "503"): "test_api_waiting.c: the sidecar is stopping",
     ("get", "/policy/explain", "503"): "test_api_waiting.c: the sidecar is stopping",
     ("get", "/policy/effective", "503"): "test_api_waiting.c: the sidecar is stopping",
@@ -100,6 +102,7 @@ def _ask_everything(checker, world):
         checker("get", f"/policy/explain{query}", status=400)
     checker("get", "/policy/effective")
     checker("get", "/policy/suggested")
+    assert checker("get", "/policy/leases").json()["leases"]
     checker("get", "/events")
     checker("get", "/events?after=0")
     checker("get", "/events?after=x", status=400)
@@ -117,7 +120,8 @@ def _ask_everything(checker, world):
     checker("put", "/policy", " \n")
     checker("delete", "/policy", ["nobody.test"])
     checker("patch", "/policy", [{"target": f"n{i}.test"} for i in range(9)], 413)
-    for path in "/policy", "/policy/explain?target=a.test", "/policy/effective", "/policy/suggested", "/events":
+    for path in "/policy", "/policy/explain?target=a.test", "/policy/effective", "/policy/suggested", \
+            "/policy/leases", "/events":
         checker("get", path, status=401, headers={})
     for method in "get", "post", "patch", "delete":
         for path in "/credential-vault", "/credential-vault/some/secret":

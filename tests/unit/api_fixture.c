@@ -66,6 +66,10 @@ static void give_answer(struct fixture *f, struct policy_question *question)
     if (learned || lost)
         question->lease = (struct lease_info){question->addr, learned ? LEASE_LEARNED : LEASE_REVOKED,
                                               .seconds_left = 7, .names = "www.example"};
+    if (question->about_leases) {
+        buf_puts(&question->leases, FIXTURE_LEASES);
+        question->n_leases = 2;
+    }
     question->answered(question);
 }
 

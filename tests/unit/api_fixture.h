@@ -27,6 +27,8 @@
 #define FIXTURE_ALLOW_ALWAYS "*.good.test\n10.0.0.0/8\n"
 #define FIXTURE_LEARNED "192.0.2.1"
 #define FIXTURE_LOST "192.0.2.2"
+/* What it lists of them. */
+#define FIXTURE_LEASES "{\"address\":\"192.0.2.1\"}"
 
 struct fixture {
     struct api *api;

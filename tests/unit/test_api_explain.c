@@ -108,6 +108,13 @@ START_TEST(effective)
 }
 END_TEST
 
+START_TEST(leases)
+{
+    client_expect(&f, "GET", "/policy/leases", NULL, 200,
+                  "{\"status\":\"ok\",\"leases\":[" FIXTURE_LEASES "],\"leasesTotal\":2}\n");
+}
+END_TEST
+
 /* Those who still take an older answer get it whole. */
 START_TEST(many_at_once)
 {
@@ -129,9 +136,9 @@ END_TEST
 
 START_TEST(other_requests)
 {
-    static const char *const paths[] = {"/policy/explain", "/policy/effective"};
+    static const char *const paths[] = {"/policy/explain", "/policy/effective", "/policy/leases"};
     client_expect(&f, "GET", "/policy/explain", NULL, 400, "target: missing; expected a name or an IP address\n");
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         struct answer answer = client_call(&f, "POST", paths[i], NULL, "{}");
         ck_assert_int_eq(answer.status, 405);
         _cleanup_free_ char *allow = answer_header(&answer, "Allow");
@@ -202,6 +209,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, explain, 0, sizeof(questions) / sizeof(questions[0]));
     tcase_add_test(tcase, under_default_allow);
     tcase_add_test(tcase, effective);
+    tcase_add_test(tcase, leases);
     tcase_add_test(tcase, many_at_once);
     tcase_add_test(tcase, other_requests);
     tcase_add_test(tcase, the_token_guards_them);

@@ -120,6 +120,35 @@ START_TEST(what_is_known_of_an_address)
 }
 END_TEST
 
+static void join(void *ctx, const struct lease_info *lease)
+{
+    char text[IP_TEXT_MAX];
+    buf_printf(ctx, "%s%s(%s) ", lease->state == LEASE_REVOKED ? "!" : "", ip_format(&lease->addr, text), lease->names);
+}
+
+static void expect_listed(const struct nft *nft, size_t max, size_t total, const char *text)
+{
+    struct buf list = {0};
+    ck_assert_uint_eq(nft_list(nft, max, join, &list), total);
+    ck_assert_str_eq(list.data ? list.data : "", text);
+    buf_done(&list);
+}
+
+START_TEST(all_leases)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    expect_listed(nft, 10, 0, "");
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    ck_assert_int_eq(learn(nft, "2001:db8::1", B, 300), 0);
+    expect_listed(nft, 10, 2, "198.51.100.1(a.example) 2001:db8::1(b.example) ");
+    struct told told = {.denied = 'a'};
+    ck_assert_int_eq(nft_apply(nft, &deny_all, starts_otherwise, &told, NULL), 0);
+    expect_listed(nft, 10, 2, "2001:db8::1(b.example) !198.51.100.1(a.example) ");
+    expect_listed(nft, 1, 2, "2001:db8::1(b.example) ");
+    nft_free(nft);
+}
+END_TEST
+
 START_TEST(as_json)
 {
     struct lease_info lease = {ip("2001:db8::1"), LEASE_REVOKED, 7, "a.test,q\\034u"};
@@ -145,6 +174,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, rules_for_addresses_count);
     tcase_add_test(tcase, asking_leaves_the_names_as_they_were);
     tcase_add_test(tcase, what_is_known_of_an_address);
+    tcase_add_test(tcase, all_leases);
     tcase_add_test(tcase, as_json);
     suite_add_tcase(suite, tcase);
     return suite;
