@@ -24,7 +24,7 @@ static const char usage[] =
     "  policy rm TARGET...      remove the rules with these targets\n"
     "  policy explain TARGET... which rule decides for a name or an IP; exit code 1: denied\n"
     "  policy suggested         the smallest policy for what was seen since the start\n"
-    "  leases [NAME or IP...]   addresses that allowed names led to\n"
+    "  leases                   addresses that allowed names led to, and for how long\n"
     "  events                   follow what the sandbox tries to reach\n"
     "  top                      names and addresses by count, live on a terminal\n"
     "\n"
@@ -56,6 +56,7 @@ static const struct entry entries[] = {
     {"policy", "rm", policy_rm, 1, SIZE_MAX, DRY_RUN},
     {"policy", "explain", policy_explain, 1, SIZE_MAX, 0},
     {"policy", "suggested", policy_suggested, 0, 0, 0},
+    {"leases", NULL, leases_list, 0, 0, 0},
     {"events", NULL, events_follow, 0, 0, DENIED | ONCE},
     {"top", NULL, top_show, 0, 0, DENIED | ONCE},
 };

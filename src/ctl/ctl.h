@@ -4,7 +4,7 @@
 #define CTL_CTL_H
 
 /* `argv[0]` is "ctl". Prints on stdout, an error as one line on stderr. Returns the exit code: 0; 1 denied (`policy
- * explain`) or not found (`policy rm`, `leases`); else one of sysexits.h, see client_ask() and the usage. Blocks. */
+ * explain`) or not found (`policy rm`); else one of sysexits.h, see client_ask() and the usage. Blocks. */
 int ctl_run(int argc, char **argv);
 
 #endif

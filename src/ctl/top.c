@@ -125,6 +125,11 @@ static void put_json(const struct command *command, const struct top *top, struc
             continue;
         buf_printf(out, "%s{\"target\":", separator);
         buf_json_string(out, target->text, strlen(target->text));
+        buf_puts(out, ",\"rule\":");
+        if (target->rule)
+            buf_json_string(out, target->rule, strlen(target->rule));
+        else
+            buf_puts(out, "null");
         buf_printf(out, ",\"denied\":%u,\"allowed\":%u,\"failed\":%u}", target->n[EVENT_DENIED],
                    target->n[EVENT_ALLOWED], target->n[EVENT_FAILED]);
         separator = ",\n ";
