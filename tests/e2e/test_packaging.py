@@ -120,6 +120,24 @@ def test_manual_has_every_variable():
         assert name.removeprefix("OPENSANDBOX_EGRESS_") in manual, name
 
 
+def test_manual_and_completions_have_all_of_ctl():
+    usage = subprocess.run([BINARY, "ctl", "--help"], capture_output=True, text=True, check=True).stdout
+    commands = set(re.findall(r"^  (?:policy )?([a-z]+)\b", usage, re.MULTILINE))
+    options = set(re.findall(r"^  --([a-z-]+)\b", usage, re.MULTILINE))
+    codes = set(re.findall(r"\b(\d+)\s[a-z]", usage.partition("Exit codes: ")[2]))
+    assert len(commands) == 10 and len(options) == 6 and len(codes) == 11
+    manual = (PACKAGING / "man/opensandbox-egress-ctl.1").read_text()
+    assert codes == set(re.findall(r"^\.It (\d+)$", manual, re.MULTILINE))
+    for word in commands:
+        assert re.search(rf"^\.It Cm (?:policy )?{word}\b|^.It Cm .*, Cm policy {word}\b", manual, re.MULTILINE), word
+    for word in options:
+        assert f".It Fl -{word}" in manual, word
+    for shell in "bash", "zsh", "fish":
+        completion = (PACKAGING / f"completion/opensandbox-egress.{shell}").read_text()
+        for word in commands | options:
+            assert re.search(rf"[ (\"'-]{word}\b", completion), (shell, word)
+
+
 def test_examples_of_the_manual_are_policies():
     manual = (PACKAGING / "man/opensandbox-egress-policy.5").read_text()
     examples = re.findall(r"^\.Bd -literal -offset indent\n(.*?)^\.Ed", manual, re.MULTILINE | re.DOTALL)
