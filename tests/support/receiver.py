@@ -25,6 +25,11 @@ class Post:
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def do_HEAD(self):
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+
     def do_POST(self):
         receiver = self.server.receiver
         post = Post(self, self.rfile.read(int(self.headers["Content-Length"])))
