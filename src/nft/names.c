@@ -184,7 +184,7 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* The octet at `*at`, which moves behind it; -1 when there is none. */
+/* The octet at `*at`, which moves behind it; -1 when there is none. Names are lower-case, so no capital is ours. */
 static int octet_from_text(const char **at)
 {
     const char *c = *at;
@@ -196,7 +196,7 @@ static int octet_from_text(const char **at)
         return -1;
     *at += 4;
     int value = (c[1] - '0') * 100 + (c[2] - '0') * 10 + (c[3] - '0');
-    return value <= UINT8_MAX ? value : -1;
+    return value <= UINT8_MAX && (value < 'A' || value > 'Z') ? value : -1;
 }
 
 /* Reads one name, up to a comma or the end; `*at` moves there. Its length, 0 when it is none. */
