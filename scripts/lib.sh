@@ -10,8 +10,8 @@ run_packages=("${build_packages[@]}" iproute2 nsd nginx-light curl bind9-dnsutil
 test_packages=("${run_packages[@]}" nftables conntrack e2fsprogs iodine knot-dnsutils openssl protobuf-compiler strace valgrind
     clang libclang-rt-14-dev clang-tidy cppcheck
     python3-pytest python3-pytest-timeout python3-pytest-xdist python3-dnspython python3-grpcio python3-protobuf
-    python3-prometheus-client python3-jsonschema python3-selenium python3-yaml prometheus chromium chromium-driver dnsperf
-    gcovr)
+    python3-kubernetes python3-prometheus-client python3-jsonschema python3-selenium python3-yaml
+    prometheus chromium chromium-driver dnsperf gcovr)
 package_packages=(debhelper dpkg-dev lintian)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

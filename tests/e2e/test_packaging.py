@@ -1,5 +1,6 @@
 """Packages, image and manifests speak of the same program: its version, its variables, its files, its port."""
 
+import copy
 import json
 import pathlib
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import tomllib
 
+import kubernetes.client
 import pytest
 import yaml
 
@@ -45,7 +47,7 @@ def test_one_version_everywhere():
     image, = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["images"]
     assert image["newTag"] == VERSION
     server = tomllib.loads((KUBERNETES / "opensandbox-server.toml").read_text())
-    assert server["egress"] == {"image": f"{image['newName']}:{VERSION}", "mode": "dns+nft"}
+    assert server["egress"] == {"image": f"{image['newName']}:{VERSION}", "mode": "dns+nft", "disable_ipv6": False}
 
 
 def test_environment_of_the_pod_is_one_that_the_sidecar_can_use(objects, sidecar, tmp_path):
@@ -79,18 +81,115 @@ def test_pod_starts_closed_and_with_one_capability(sidecar, objects):
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def _collector(objects):
+    text = objects["ConfigMap", "egress-collector"]["data"]["config.yaml"]
+    container, = objects["DaemonSet", "egress-collector"]["spec"]["template"]["spec"]["containers"]
+    for variable in re.findall(r"\$\{env:(\w+)\}", text):
+        assert variable in {one["name"] for one in container["env"]}
+    return yaml.safe_load(re.sub(r"\$\{env:\w+\}", "node-1", text))
+
+
 def test_services_and_selectors_meet(objects):
     collector = objects["DaemonSet", "egress-collector"]["spec"]["template"]
     assert objects["Service", "egress-collector"]["spec"]["selector"].items() <= collector["metadata"]["labels"].items()
     offered = {port["name"] for port in collector["spec"]["containers"][0]["ports"]}
     assert {port["targetPort"] for port in objects["Service", "egress-collector"]["spec"]["ports"]} <= offered
-    receivers = yaml.safe_load(objects["ConfigMap", "egress-collector"]["data"]["config.yaml"])
+    receivers = _collector(objects)
     for pipeline in receivers["service"]["pipelines"].values():
         for kind in "receivers", "processors", "exporters":
             assert set(pipeline[kind]) <= set(receivers[kind])
-    monitor = objects["PodMonitor", "egress"]["spec"]
-    assert monitor["selector"]["matchLabels"].items() <= objects["Pod", "sandbox"]["metadata"]["labels"].items()
-    assert monitor["podMetricsEndpoints"][0]["port"] == "egress"
+    binding, role = objects["RoleBinding", "egress-collector"], objects["Role", "egress-collector"]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"][0]["name"] == collector["spec"]["serviceAccountName"]
+    assert ("ServiceAccount", collector["spec"]["serviceAccountName"]) in objects
+    endpoint = next(variable["value"] for variable in objects["Pod", "sandbox"]["spec"]["initContainers"][0]["env"]
+                    if variable["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT")
+    service, port = re.match(r"http://([^.]+)\.opensandbox\.svc:(\d+)$", endpoint).groups()
+    assert int(port) in {port["port"] for port in objects["Service", service]["spec"]["ports"]}
+
+
+def _wrong(value, kind, where):
+    """What Kubernetes' own description of its objects does not have; a name of a field or the type of a value."""
+    if listed := re.match(r"list\[(.*)\]$|dict\(str, (.*)\)$", kind):
+        inner = listed.group(1) or listed.group(2)
+        if not isinstance(value, list if listed.group(1) else dict):
+            return [f"{where}: {value!r} is no {kind}"]
+        items = enumerate(value) if listed.group(1) else value.items()
+        return [wrong for key, item in items for wrong in _wrong(item, inner, f"{where}.{key}")]
+    if kind in ("str", "int", "bool"):
+        return [] if type(value).__name__ == kind else [f"{where}: {value!r} is no {kind}"]
+    model = getattr(kubernetes.client, kind, None)
+    if not model:
+        return []  # object, IntOrString, …
+    types = {model.attribute_map[name]: of for name, of in model.openapi_types.items()}
+    if kind == "V1Container":
+        types["restartPolicy"] = "str"  # of 1.28, which Debian's description is older than
+    return [wrong for name, item in value.items()
+            for wrong in (_wrong(item, types[name], f"{where}.{name}") if name in types
+                          else [f"{where}: {kind} has no {name}"])]
+
+
+def test_objects_are_as_kubernetes_describes_them(objects):
+    kinds = [f"V1{kind}" for kind, _ in objects if kind != "PodMonitor"]
+    assert all(hasattr(kubernetes.client, kind) for kind in kinds) and "V1DaemonSet" in kinds
+    wrong = [line for (kind, name), document in objects.items() for line in _wrong(document, f"V1{kind}", name)]
+    assert not wrong, wrong
+
+
+def _patched(pod, patch):
+    """The operations of RFC 6902 that the patch uses."""
+    pod = copy.deepcopy(pod)
+    for operation in yaml.safe_load(patch):
+        *path, last = (part.replace("~1", "/") for part in operation["path"].split("/")[1:])
+        at = pod
+        for part in path:
+            at = at[int(part) if isinstance(at, list) else part]
+        if operation["op"] == "add" and last == "-":
+            at.append(operation["value"])
+        else:
+            assert operation["op"] == "replace" and last in at
+            at[last] = operation["value"]
+    return pod
+
+
+def test_metrics_are_sent_or_scraped_and_never_both(objects):
+    overlay = yaml.safe_load((KUBERNETES / "scraped/kustomization.yaml").read_text())
+    patch, = overlay["patches"]
+    sent = objects[patch["target"]["kind"], patch["target"]["name"]]
+    job, = _collector(objects)["receivers"]["prometheus"]["config"]["scrape_configs"]
+    name, wanted = job["kubernetes_sd_configs"][0]["selectors"][0]["label"].split("=")
+    assert job["relabel_configs"][0]["regex"] == objects["PodMonitor", "egress"]["spec"]["podMetricsEndpoints"][0]["port"]
+    assert objects["PodMonitor", "egress"]["spec"]["selector"]["matchLabels"] == {name: wanted}
+    assert objects["PodMonitor", "egress"]["spec"]["podMetricsEndpoints"][0]["port"] == "egress"
+    for pod, scraped in (sent, False), (_patched(sent, patch["patch"]), True):
+        env = {variable["name"]: variable.get("value") for variable in pod["spec"]["initContainers"][0]["env"]}
+        assert (pod["metadata"]["labels"][name] == wanted) is scraped
+        assert (env.get("OTEL_METRICS_EXPORTER") == "none") is scraped
+        assert not _wrong(pod, "V1Pod", "sandbox")
+
+
+def test_prometheus_understands_what_the_collector_scrapes(objects, tmp_path):
+    """The collector's receiver has Prometheus' own configuration. Debian's Prometheus does not know Kubernetes: in place of
+    what finds pods it gets a pod."""
+    config = _collector(objects)["receivers"]["prometheus"]["config"]
+    job, = config["scrape_configs"]
+    discovery, = job.pop("kubernetes_sd_configs")
+    selector, = discovery["selectors"]
+    assert discovery["role"] == selector["role"] == "pod" and selector["field"] == "spec.nodeName=node-1"
+    job["static_configs"] = [{"targets": ["10.0.5.2:18080"]}]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    done = subprocess.run(["promtool", "check", "config", str(tmp_path / "prometheus.yml")], capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_sizes_are_those_of_the_manifests(sidecar):
+    """What the page about scaling multiplies is what the pod asks for."""
+    page = " ".join((KUBERNETES / "README.md").read_text().split())
+    requests = sidecar["resources"]["requests"]["memory"].removesuffix("Mi")
+    assert f"| {requests} MiB | {round(int(requests) * 10000 / 1024)} GiB" in page
+    assert f"memory limit of {sidecar['resources']['limits']['memory'].removesuffix('Mi')} MiB" in page
+    assert f"`requests.cpu` {sidecar['resources']['requests']['cpu']}" in page
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not there")
