@@ -237,6 +237,23 @@ def test_manual_and_completions_have_all_of_ctl():
             assert re.search(rf"[ (\"'-]{word}\b", completion), (shell, word)
 
 
+def test_page_about_the_environment_has_every_variable_and_no_other():
+    first, others = (ROOT / "docs/environment.md").read_text().split("| others |")
+    named = {f"OPENSANDBOX_EGRESS_{name}" for name in re.findall(r"^\| \**`(\w+)`", first, re.MULTILINE)}
+    assert named | {"OPENSANDBOX_LOG_OUTPUT"} == VARIABLES and "`OPENSANDBOX_LOG_OUTPUT`" in others
+
+
+def test_values_that_end_a_start_are_the_bold_ones(tmp_path):
+    """A folder of always files, in which a bad line does it, counts among them."""
+    (tmp_path / "deny.always").write_text("http://\n")
+    page = (ROOT / "docs/environment.md").read_text()
+    bold = {f"OPENSANDBOX_EGRESS_{name}" for name in re.findall(r"^\| \*\*`(\w+)`", page, re.MULTILINE)}
+    bad = {"OPENSANDBOX_EGRESS_MITMPROXY_TRANSPARENT": "on", "OPENSANDBOX_EGRESS_RULES_DIR": str(tmp_path)}
+    ended = {name for name in VARIABLES - {"OPENSANDBOX_LOG_OUTPUT"}
+             if _check({"OPENSANDBOX_EGRESS_RULES_DIR": "/nonexistent", name: bad.get(name, "bad value!")}).returncode}
+    assert ended == bold
+
+
 def test_examples_of_the_manual_are_policies():
     manual = (PACKAGING / "man/opensandbox-egress-policy.5").read_text()
     examples = re.findall(r"^\.Bd -literal -offset indent\n(.*?)^\.Ed", manual, re.MULTILINE | re.DOTALL)
@@ -264,3 +281,19 @@ def test_paths_named_are_there():
     for list_of_files in "docs", "examples", "manpages":
         for name in (PACKAGING / "debian" / list_of_files).read_text().split():
             assert (ROOT / name).exists(), name
+
+
+def _anchors(page):
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_of_the_documents_lead_somewhere():
+    pages = [path for folder in ("", "docs", "packaging/kubernetes") for path in (ROOT / folder).glob("*.md")]
+    assert len(pages) > 12
+    for page in pages:
+        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or anchor in _anchors(target), f"{page.name}: {link}"
