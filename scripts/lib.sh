@@ -12,6 +12,8 @@ test_packages=("${run_packages[@]}" nftables conntrack e2fsprogs iodine knot-dns
     python3-pytest python3-pytest-timeout python3-pytest-xdist python3-dnspython python3-grpcio python3-protobuf
     python3-kubernetes python3-prometheus-client python3-jsonschema python3-selenium python3-yaml
     prometheus chromium chromium-driver dnsperf gcovr)
+# Unless there is another npm, which Debian's does not go along with.
+command -v npm >/dev/null || test_packages+=(nodejs npm)
 package_packages=(debhelper dpkg-dev lintian)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
