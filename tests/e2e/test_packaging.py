@@ -297,3 +297,14 @@ def test_links_of_the_documents_lead_somewhere():
             target = page.parent / path if path else page
             assert target.exists(), f"{page.name}: {link}"
             assert not anchor or anchor in _anchors(target), f"{page.name}: {link}"
+
+
+def test_map_of_the_sources_names_every_module_once():
+    rows = re.findall(r"^\| `(src/\w*/?)` \| (.*)$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    assert len(rows) == len(dict(rows))
+    for folder, text in rows:
+        modules = {path.stem for path in (ROOT / folder).glob("*.c")} - {"main"}
+        named = re.findall(r"`(\w+)`", text)
+        assert modules <= set(named), f"{folder}: {modules - set(named)}"
+        gone = {name for name in named if not list((ROOT / folder).glob(f"{name}.[ch]"))}
+        assert not gone, f"{folder}: {gone}"
