@@ -18,6 +18,17 @@ package_packages=(debhelper dpkg-dev lintian)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# Ends the script unless it can do what it is for.
+need_root_on_debian() {
+    if ((EUID != 0)); then
+        echo "$0 wants to be started by root: it makes network namespaces, and installs the Debian packages that are missing" >&2
+        exit 77
+    elif ! command -v dpkg-query apt-get >/dev/null; then
+        echo "$0 wants Debian 12: dpkg-query and apt-get are not here" >&2
+        exit 69
+    fi
+}
+
 # Installs those of the named Debian packages that are missing, without starting the services in them.
 install_packages() {
     local missing=() package

@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 
+import pytest
+
 from tests.support.sidecar import ROOT, environment
 from tests.support.waiting import wait_until
 
@@ -67,3 +69,11 @@ def test_here_becomes_the_sidecar(world):
 def test_wrong_argument():
     done = subprocess.run([RUN, "--nonsense"], capture_output=True, text=True, check=False)
     assert done.returncode == 64 and "scripts/run --once" in done.stderr
+
+
+@pytest.mark.parametrize("script", ["run", "test"])
+def test_who_is_not_root_is_told_so(script):
+    done = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", str(ROOT / "scripts" / script)],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 77 and "started by root" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not done.stdout
