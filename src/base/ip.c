@@ -127,16 +127,33 @@ static bool is_special_v4(const uint8_t b[4])
     return b[0] == 0 || b[0] == 127 || (b[0] == 169 && b[1] == 254) || multicast || !memcmp(b, broadcast, 4);
 }
 
+const struct ip_embedding ip_embeddings[IP_EMBEDDINGS] = {
+    {.prefix = {0, 0x64, 0xff, 0x9b}, .prefix_size = 12, .at = 12},
+    {.prefix = {0x20, 0x02}, .prefix_size = 2, .at = 2},
+};
+
+bool ip_embedded(const struct ip_addr *addr, struct ip_addr *ret)
+{
+    for (size_t i = 0; i < IP_EMBEDDINGS && addr->family == AF_INET6; i++) {
+        const struct ip_embedding *form = &ip_embeddings[i];
+        if (memcmp(addr->bytes, form->prefix, form->prefix_size))
+            continue;
+        *ret = ip_from_v4(addr->bytes + form->at);
+        return true;
+    }
+    return false;
+}
+
 bool ip_is_special(const struct ip_addr *addr)
 {
-    static const uint8_t zero[16], loopback[16] = {[15] = 1}, mapped[12] = {[10] = 0xff, [11] = 0xff},
-                                   nat64[12] = {0, 0x64, 0xff, 0x9b};
+    static const uint8_t zero[16], loopback[16] = {[15] = 1}, mapped[12] = {[10] = 0xff, [11] = 0xff};
+    struct ip_addr v4;
     const uint8_t *b = addr->bytes;
     if (addr->family == AF_INET)
         return is_special_v4(b);
     bool link_local = b[0] == 0xfe && (b[1] & 0xc0) == 0x80, multicast = b[0] == 0xff;
     return link_local || multicast || !memcmp(b, zero, 16) || !memcmp(b, loopback, 16) || !memcmp(b, mapped, 12) ||
-           (!memcmp(b, nat64, 12) && is_special_v4(b + 12));
+           (ip_embedded(addr, &v4) && is_special_v4(v4.bytes));
 }
 
 bool ip_is_loopback(const struct ip_addr *addr)

@@ -59,10 +59,19 @@ int ip_prefix_parse(const char *text, struct ip_prefix *ret);
 struct ip_range ip_prefix_range(const struct ip_prefix *prefix);
 /* Writes the text (RFC 5952 for IPv6) and returns `out`. */
 const char *ip_format(const struct ip_addr *addr, char out[IP_TEXT_MAX]);
+/* Forms of an IPv6 address that lead to an IPv4 address: behind `prefix`, `at` octets from the beginning. NAT64 (RFC
+ * 6052 section 2.1, the well-known prefix) and 6to4 (RFC 3056 section 2). */
+struct ip_embedding {
+    uint8_t prefix[12], prefix_size, at;
+};
+#define IP_EMBEDDINGS 2
+extern const struct ip_embedding ip_embeddings[IP_EMBEDDINGS];
+/* The IPv4 address that such an address leads to; false for all others. */
+bool ip_embedded(const struct ip_addr *addr, struct ip_addr *ret);
 /* One host's address: not unspecified (all of 0.0.0.0/8), multicast, broadcast or IPv4-mapped. */
 bool ip_is_unicast(const struct ip_addr *addr);
 /* An address that no name of another host may lead to: loopback, link-local, unspecified (all of 0.0.0.0/8), multicast,
- * broadcast, the NAT64 form (64:ff9b::/96, RFC 6052 section 3.1) of one of these, and every IPv4-mapped one. */
+ * broadcast, an address that leads to one of these (ip_embedded()), and every IPv4-mapped one. */
 bool ip_is_special(const struct ip_addr *addr);
 /* 127.0.0.0/8 or ::1. */
 bool ip_is_loopback(const struct ip_addr *addr);

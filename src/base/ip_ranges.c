@@ -102,6 +102,12 @@ bool ip_ranges_contain(const struct ip_ranges *ranges, const struct ip_addr *add
     return low < n && ip_compare(&of_family[low].first, addr) <= 0;
 }
 
+bool ip_ranges_refuse(const struct ip_ranges *ranges, const struct ip_addr *addr)
+{
+    struct ip_addr v4;
+    return ip_ranges_contain(ranges, addr) || (ip_embedded(addr, &v4) && ip_ranges_contain(ranges, &v4));
+}
+
 /* Merged ranges are never adjacent, so one that is covered lies in one. */
 static bool within(const struct ip_range *inner, size_t n_inner, const struct ip_range *outer, size_t n_outer)
 {

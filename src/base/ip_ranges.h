@@ -11,6 +11,8 @@ int ip_ranges_join(const struct ip_ranges *a, const struct ip_ranges *b, struct 
 void ip_ranges_done(struct ip_ranges *ranges);
 /* Binary search. */
 bool ip_ranges_contain(const struct ip_ranges *ranges, const struct ip_addr *addr);
+/* The same for ranges that refuse: also when they have the IPv4 address that it leads to (ip_embedded()). */
+bool ip_ranges_refuse(const struct ip_ranges *ranges, const struct ip_addr *addr);
 
 /* Whether every address of `inner` is in `outer`. */
 bool ip_ranges_within(const struct ip_ranges *inner, const struct ip_ranges *outer);

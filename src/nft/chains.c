@@ -57,6 +57,18 @@ static void rules_for_sets(struct batch *batch, const char *chain, const char *s
     }
 }
 
+/* Refuses them, and what leads to the IPv4 addresses among them. */
+static void rules_for_denied(struct batch *batch, const char *stem)
+{
+    char name[SET_NAME_MAX];
+    rules_for_sets(batch, "egress", stem, NFT_GOTO, "denied");
+    for (size_t i = 0; i < IP_EMBEDDINGS; i++) {
+        struct rule rule = rule_begin(batch, "egress");
+        match_embedded_in(&rule, PACKET_DESTINATION, &ip_embeddings[i], set_name(stem, AF_INET, name));
+        verdict(&rule, NFT_GOTO, "denied");
+    }
+}
+
 static bool is_exempt(const struct nft_settings *settings, const struct ip_addr *addr)
 {
     for (size_t i = 0; i < settings->n_exempt; i++)
@@ -257,6 +269,11 @@ static void egress_doh(struct batch *batch, const struct nft_settings *settings)
             match_destination_in(&rule, families[i], set_name("doh_block", families[i], name));
         verdict(&rule, NFT_GOTO, "denied");
     }
+    for (size_t i = 0; i < IP_EMBEDDINGS && listed; i++) {
+        struct rule rule = rule_to_port(batch, "egress", PORT_HTTPS);
+        match_embedded_in(&rule, PACKET_DESTINATION, &ip_embeddings[i], set_name("doh_block", AF_INET, name));
+        verdict(&rule, NFT_GOTO, "denied");
+    }
 }
 
 /* A program that looks its address up once and connects again and again keeps it. The longest lease, so that none is
@@ -300,10 +317,10 @@ void chain_egress(struct batch *batch, const struct nft_settings *settings, bool
     chain_gate(batch, settings, gated);
     if (settings->block_doh_443)
         egress_doh(batch, settings);
-    rules_for_sets(batch, "egress", "always_deny", NFT_GOTO, "denied");
+    rules_for_denied(batch, "always_deny");
     rules_for_sets(batch, "egress", "always_allow", NFT_GOTO, "direct");
     /* Before "established": what is denied or revoked now ends flows that were allowed once. */
-    rules_for_sets(batch, "egress", "deny", NFT_GOTO, "denied");
+    rules_for_denied(batch, "deny");
     rules_for_sets(batch, "egress", "revoked", NFT_GOTO, "denied");
     struct rule rule = rule_begin(batch, "egress");
     match_ct_state(&rule, CT_ESTABLISHED_RELATED);

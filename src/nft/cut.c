@@ -14,10 +14,10 @@ static bool is_revoked(const struct cut *cut, const struct ip_addr *addr)
 /* Refused by a rule that stands before "established". */
 static bool is_refused(const struct cut *cut, const struct ip_addr *addr)
 {
-    if (ip_ranges_contain(&cut->now->always_deny, addr))
+    if (ip_ranges_refuse(&cut->now->always_deny, addr))
         return true;
     return !ip_ranges_contain(&cut->now->always_allow, addr) &&
-           (ip_ranges_contain(&cut->now->deny, addr) || is_revoked(cut, addr));
+           (ip_ranges_refuse(&cut->now->deny, addr) || is_revoked(cut, addr));
 }
 
 static bool is_allowed(const struct cut *cut, const struct ip_addr *addr)

@@ -73,6 +73,17 @@ static void rules_for_sources(struct batch *batch, const char *stem, int32_t cod
     }
 }
 
+static void drop_denied(struct batch *batch, const char *stem)
+{
+    char name[SET_NAME_MAX];
+    rules_for_sources(batch, stem, NF_DROP);
+    for (size_t i = 0; i < IP_EMBEDDINGS; i++) {
+        struct rule rule = rule_begin(batch, "replies");
+        match_embedded_in(&rule, PACKET_SOURCE, &ip_embeddings[i], set_name(stem, AF_INET, name));
+        verdict(&rule, NF_DROP, NULL);
+    }
+}
+
 /* In the order of `egress`. */
 static void chain_replies(struct batch *batch, const struct nft_settings *settings)
 {
@@ -88,9 +99,9 @@ static void chain_replies(struct batch *batch, const struct nft_settings *settin
     verdict(&rule, NF_ACCEPT, NULL);
     if (settings->n_exempt)
         rules_for_sources(batch, "exempt", NF_ACCEPT);
-    rules_for_sources(batch, "always_deny", NF_DROP);
+    drop_denied(batch, "always_deny");
     rules_for_sources(batch, "always_allow", NF_ACCEPT);
-    rules_for_sources(batch, "deny", NF_DROP);
+    drop_denied(batch, "deny");
     rules_for_sources(batch, "revoked", NF_DROP);
 }
 

@@ -55,11 +55,11 @@ enum verdict { NO_RULE, REFUSED, PASSES };
 
 static enum verdict by_address(const struct nft_policy *policy, const struct ip_addr *addr)
 {
-    if (ip_ranges_contain(&policy->always_deny, addr))
+    if (ip_ranges_refuse(&policy->always_deny, addr))
         return REFUSED;
     if (ip_ranges_contain(&policy->always_allow, addr))
         return PASSES;
-    if (ip_ranges_contain(&policy->deny, addr))
+    if (ip_ranges_refuse(&policy->deny, addr))
         return REFUSED;
     return ip_ranges_contain(&policy->allow, addr) ? PASSES : NO_RULE;
 }

@@ -63,7 +63,7 @@ static const char *refused_by_port(const struct peers *peers, const struct peer 
     if (tcp_or_udp && peer->port == PORT_DOT)
         return "dot";
     if (tcp_or_udp && peer->port == PORT_HTTPS && settings->block_doh_443 &&
-        ((!doh->n_v4 && !doh->n_v6) || ip_ranges_contain(doh, &peer->addr)))
+        ((!doh->n_v4 && !doh->n_v6) || ip_ranges_refuse(doh, &peer->addr)))
         return "doh";
     return NULL;
 }

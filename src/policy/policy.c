@@ -128,5 +128,11 @@ const struct rule *policy_match_name(const struct policy *policy, const uint8_t 
 const struct rule *policy_match_addr(const struct policy *policy, const struct ip_addr *addr)
 {
     uint32_t position;
-    return prefix_index_find(&policy->addresses, addr, &position) ? policy_rule(policy, position) : NULL;
+    struct ip_addr v4;
+    const struct rule *rule =
+        prefix_index_find(&policy->addresses, addr, &position) ? policy_rule(policy, position) : NULL;
+    if ((!rule || rule->action == ACTION_ALLOW) && ip_embedded(addr, &v4) &&
+        prefix_index_find(&policy->addresses, &v4, &position) && policy_rule(policy, position)->action == ACTION_DENY)
+        return policy_rule(policy, position);
+    return rule;
 }

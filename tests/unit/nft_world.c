@@ -19,7 +19,8 @@ void build_world(void)
     netns_enter(outside);
     run("ip link set o0 up && ip addr add 10.9.0.1/24 dev o0 && ip addr add 2001:db8:9::1/64 dev o0 nodad && "
         "ip route add local 198.51.100.0/24 dev lo && ip route add local 203.0.113.0/24 dev lo && "
-        "ip -6 route add local 2001:db8:51::/64 dev lo");
+        "ip -6 route add local 2001:db8:51::/64 dev lo && ip -6 route add local 64:ff9b::/96 dev lo && "
+        "ip -6 route add local 2002::/16 dev lo");
     netns_enter(sandbox);
     run("ip route add default via 10.9.0.1 && ip -6 route add default via 2001:db8:9::1");
 }

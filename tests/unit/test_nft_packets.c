@@ -38,6 +38,26 @@ START_TEST(default_allow)
 }
 END_TEST
 
+/* By whatever translates or tunnels behind the sandbox. */
+START_TEST(ipv6_addresses_that_lead_to_denied_ipv4_ones)
+{
+    struct service web = serve_outside(8080);
+    struct nft_policy policy = {.default_allow = true,
+                                .always_deny = ranges("198.51.100.0/24", NULL),
+                                .deny = ranges("203.0.113.0/25", NULL),
+                                .allow = ranges("64:ff9b::/96", "2002::/16", NULL)};
+    struct nft *nft = installed(&plain, &policy);
+    expect_refused("64:ff9b::198.51.100.1", 8080, &web, 0);
+    expect_refused("64:ff9b::203.0.113.1", 8080, &web, 0);
+    expect_passes("64:ff9b::203.0.113.128", 8080, &web, 0);
+    expect_refused("2002:c633:6401::1", 8080, &web, 0);
+    expect_refused("2002:cb00:7101:5::1", 8080, &web, 0);
+    expect_passes("2002:cb00:7180:5::1", 8080, &web, 0);
+    expect_passes("2001:db8:51::198.51.100.1", 8080, &web, 0);
+    nft_free(nft);
+}
+END_TEST
+
 START_TEST(always_layers)
 {
     struct service web = serve_outside(8080);
@@ -185,6 +205,7 @@ Suite *test_suite(void)
     tcase_set_timeout(tests, 30);
     tcase_add_test(tests, default_deny);
     tcase_add_test(tests, default_allow);
+    tcase_add_test(tests, ipv6_addresses_that_lead_to_denied_ipv4_ones);
     tcase_add_test(tests, always_layers);
     tcase_add_test(tests, learned_addresses);
     tcase_add_test(tests, open_flows_end_with_permission);

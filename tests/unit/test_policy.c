@@ -212,6 +212,19 @@ START_TEST(deny_beats_allow_among_addresses)
 }
 END_TEST
 
+START_TEST(a_denied_ipv4_address_is_denied_in_ipv6_forms)
+{
+    _cleanup_policy_ struct policy *policy =
+        policy_of(ACTION_ALLOW, "+64:ff9b::/96 -10.1.0.0/16 -64:ff9b::10.2.0.0/112 +10.2.0.1 +2002:a01:200::/40");
+    ck_assert_int_eq(position(policy, match_addr(policy, "64:ff9b::10.1.2.3")), 1);
+    ck_assert_int_eq(position(policy, match_addr(policy, "64:ff9b::10.2.0.1")), 2);
+    ck_assert_int_eq(position(policy, match_addr(policy, "64:ff9b::10.3.0.1")), 0);
+    ck_assert_int_eq(position(policy, match_addr(policy, "2002:a01:203::1")), 1);
+    ck_assert_int_eq(position(policy, match_addr(policy, "2002:a02:1::1")), -1);
+    ck_assert_int_eq(position(policy, match_addr(policy, "::10.1.2.3")), -1);
+}
+END_TEST
+
 START_TEST(modes)
 {
     _cleanup_policy_ struct policy *open = policy_of(ACTION_ALLOW, ""), *closed = policy_of(ACTION_DENY, ""),
@@ -271,6 +284,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, targets_are_told_apart);
     tcase_add_test(tc, what_can_never_match_is_refused_with_a_reason);
     tcase_add_test(tc, deny_beats_allow_among_addresses);
+    tcase_add_test(tc, a_denied_ipv4_address_is_denied_in_ipv6_forms);
     tcase_add_test(tc, modes);
     tcase_add_test(tc, a_reference_keeps_the_policy);
     tcase_add_test(tc, many_rules_keep_their_texts);
