@@ -5,11 +5,6 @@
 #include "nft/batch.h"
 #include "nft/nft.h"
 
-/* `own`: keeps the sidecar's connections in a conntrack zone of their own. -EOPNOTSUPP by the kernel without
- * CONFIG_NF_CONNTRACK_ZONES. */
-void chain_own(struct batch *batch, const struct nft_settings *settings);
-/* `dns`: sends port 53 to the sidecar. Uses the sets exempt_v4 and exempt_v6 when there are exempt servers. */
-void chain_dns(struct batch *batch, const struct nft_settings *settings);
 /* `egress` and the chains it needs, for a policy; uses all sets. `gated`: nothing gets as far as the sets of ranges
  * until chain_open_gate(). */
 void chain_egress(struct batch *batch, const struct nft_settings *settings, bool default_allow, bool gated);

@@ -170,16 +170,6 @@ void match_source_in(struct rule *rule, uint8_t family, const char *set)
     look_up(rule, set, 0);
 }
 
-void match_embedded_in(struct rule *rule, enum packet_end end, const struct ip_embedding *form, const char *set)
-{
-    size_t at = end == PACKET_SOURCE ? offsetof(struct ip6_hdr, ip6_src) : offsetof(struct ip6_hdr, ip6_dst);
-    match_family(rule, AF_INET6);
-    load_payload(rule, NFT_PAYLOAD_NETWORK_HEADER, at, form->prefix_size, NFT_REG_1);
-    compare(rule, NFT_CMP_EQ, form->prefix, form->prefix_size);
-    load_payload(rule, NFT_PAYLOAD_NETWORK_HEADER, at + form->at, ip_size(AF_INET), NFT_REG_1);
-    look_up(rule, set, 0);
-}
-
 void match_local(struct rule *rule, enum packet_end end, enum nft_cmp_ops op)
 {
     uint32_t local = RTN_LOCAL;

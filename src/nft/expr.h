@@ -44,8 +44,6 @@ void match_destination(struct rule *rule, const struct ip_addr *addr);
 void match_loopback_destination(struct rule *rule, uint8_t family);
 void match_destination_in(struct rule *rule, uint8_t family, const char *set);
 void match_source_in(struct rule *rule, uint8_t family, const char *set);
-/* An IPv6 address of this form that leads to an IPv4 address in `set`. */
-void match_embedded_in(struct rule *rule, enum packet_end end, const struct ip_embedding *form, const char *set);
 /* Whether the address belongs to this host. */
 void match_local(struct rule *rule, enum packet_end end, enum nft_cmp_ops op);
 /* Any of these NF_CT_STATE_BIT()s, any but this one. */

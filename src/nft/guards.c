@@ -3,6 +3,7 @@
 #include "nft/expr.h"
 #include "nft/sets.h"
 #include "nft/table.h"
+#include "nft/way_expr.h"
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>

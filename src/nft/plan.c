@@ -5,6 +5,7 @@
 #include "nft/guards.h"
 #include "nft/nft_policy.h"
 #include "nft/peer_chains.h"
+#include "nft/resolver_chains.h"
 #include "nft/sets.h"
 #include "nft/table.h"
 

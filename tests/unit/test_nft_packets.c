@@ -3,8 +3,10 @@
 #include "nft_world.h"
 #include "runner.h"
 
+#include <arpa/inet.h>
 #include <netinet/icmp6.h>
 #include <netinet/ip.h>
+#include <netinet/ip6.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -159,6 +161,54 @@ START_TEST(forged_sources)
 }
 END_TEST
 
+/* Through `hop`, which is the packet's address on the first leg; 0 or the error. No capability is needed for it. */
+static int send_by_way_of(uint8_t option, const char *hop, const char *to)
+{
+    struct ip_addr first = ip(hop), destination = ip(to);
+    struct sock_addr peer = sock_addr_make(&destination, 9);
+    uint8_t route[8] = {option, 7, 4, [7] = IPOPT_END};
+    memcpy(route + 3, first.bytes, 4);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(setsockopt(fd, IPPROTO_IP, IP_OPTIONS, route, sizeof(route)), 0);
+    int error = sendto(fd, "x", 1, 0, &peer.sa, sock_addr_len(&peer)) < 0 ? errno : 0;
+    close(fd);
+    return error;
+}
+
+/* An IPv6 packet with a header of this kind, and nothing behind it. */
+static int send_with_header(uint8_t kind, const char *to)
+{
+    struct ip_addr source = ip("2001:db8:9::2"), destination = ip(to);
+    struct sock_addr peer = sock_addr_make(&destination, 0);
+    struct {
+        struct ip6_hdr head;
+        uint8_t next[24];
+    } packet = {.head.ip6_vfc = 6 << 4, .head.ip6_nxt = kind, .head.ip6_hlim = 64, .next = {IPPROTO_NONE, 2}};
+    packet.head.ip6_plen = htons(sizeof(packet.next));
+    packet.next[kind == IPPROTO_ROUTING ? 3 : 2] = 1; /* a segment is left; padding of 20 bytes */
+    packet.next[3] += kind == IPPROTO_ROUTING ? 0 : 20;
+    memcpy(&packet.head.ip6_src, source.bytes, 16);
+    memcpy(&packet.head.ip6_dst, destination.bytes, 16);
+    int fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+    int error = sendto(fd, &packet, sizeof(packet), 0, &peer.sa, sock_addr_len(&peer)) < 0 ? errno : 0;
+    close(fd);
+    return error;
+}
+
+START_TEST(routes_that_the_sender_chooses)
+{
+    struct nft_policy policy = {.allow = ranges("10.9.0.1", "198.51.100.1", "2001:db8:51::1", NULL)};
+    ck_assert_int_eq(send_by_way_of(IPOPT_LSRR, "198.51.100.1", "203.0.113.1"), 0);
+    struct nft *nft = installed(&plain, &policy);
+    ck_assert_int_eq(send_by_way_of(IPOPT_RR, "0.0.0.0", "198.51.100.1"), 0);
+    ck_assert_int_eq(send_by_way_of(IPOPT_LSRR, "198.51.100.1", "203.0.113.1"), EPERM);
+    ck_assert_int_eq(send_by_way_of(IPOPT_SSRR, "10.9.0.1", "198.51.100.1"), EPERM);
+    ck_assert_int_eq(send_with_header(IPPROTO_DSTOPTS, "2001:db8:51::1"), 0);
+    ck_assert_int_eq(send_with_header(IPPROTO_ROUTING, "2001:db8:51::1"), EPERM);
+    nft_free(nft);
+}
+END_TEST
+
 static int send_icmpv6(uint8_t type, const char *to)
 {
     struct ip_addr destination = ip(to);
@@ -211,6 +261,7 @@ Suite *test_suite(void)
     tcase_add_test(tests, open_flows_end_with_permission);
     tcase_add_test(tests, clients_from_outside_are_served);
     tcase_add_test(tests, forged_sources);
+    tcase_add_test(tests, routes_that_the_sender_chooses);
     tcase_add_test(tests, neighbour_discovery_is_the_kernels);
     tcase_add_test(tests, closed);
     suite_add_tcase(suite, tests);

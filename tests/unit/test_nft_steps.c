@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define ROUNDS 20000
+#define ROUNDS 10000
 #define SPACE 8               /* addresses */
 #define RULES NFT_POLICY_SETS /* the part of a transaction that is not a set of ranges */
 
@@ -107,9 +107,9 @@ static void check_moments(const struct world *before, const struct world *after,
             sets[set] = shown & 1u << set ? &to->policy : &from->policy;
         for (size_t i = 0; i < SPACE; i++) {
             bool now = passes(sets, shown & 1u << RULES ? to : from, i);
-            ck_assert_msg(now == passes_in(before, i) || now == passes_in(after, i),
-                          "TEST_SEED=%" PRIu64 " round %d: address %zu is %s, moment %x", random->seed, round, i,
-                          now ? "open" : "closed", shown);
+            if (now != passes_in(before, i) && now != passes_in(after, i)) /* an assertion costs more than all of it */
+                ck_abort_msg("TEST_SEED=%" PRIu64 " round %d: address %zu is %s, moment %x", random->seed, round, i,
+                             now ? "open" : "closed", shown);
         }
     }
 }
