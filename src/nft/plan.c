@@ -115,8 +115,10 @@ bool plan_install(struct batch *batch, const struct nft_settings *settings, cons
     if (zones)
         chain_own(batch, settings);
     chain_dns(batch, settings);
-    if (!settings->audit)
+    if (!settings->audit) {
         chain_forged(batch);
+        chain_stray(batch);
+    }
     chain_unmark(batch, settings->mark);
     if (!settings->filter)
         return false;
@@ -137,7 +139,6 @@ bool plan_install(struct batch *batch, const struct nft_settings *settings, cons
     if (settings->audit)
         return gated;
     chain_forward(batch);
-    chain_stray(batch);
     if (zones)
         chain_inbound(batch, settings);
     return gated;
