@@ -38,9 +38,10 @@ bool proxy_serve_kept(struct dns_proxy *proxy, const struct client *client, cons
     memcpy(msg + DNS_HEADER_SIZE, query + DNS_HEADER_SIZE, (size_t)question->end - DNS_HEADER_SIZE);
     if (!client->tcp && len > client_payload(edns))
         len = dns_reply_truncate(msg, question->end, edns);
-    replies_send(&proxy->replies, client, msg, len);
+    /* Counted first: whoever has the answer finds it in the metrics. */
     proxy_count(proxy, client, DNS_ALLOWED);
     metric_add(proxy->metrics, (enum metric)(METRIC_DNS_CACHE_HITS + (client->tcp ? DNS_TCP : DNS_UDP)), 1);
+    replies_send(&proxy->replies, client, msg, len);
     if (!denied)
         event_outbound_kept(proxy->log, proxy->log_skip, question, proxy->found, n);
     return true;
