@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from tests.support import dnsclient
+from tests.support.ruleset import at_rest
 from tests.support.sidecar import BINARY, PORT, Client, command, environment
 from tests.support.tcpclient import connects, refusal_seconds, udp_refusal_seconds
 from tests.support.waiting import wait_until
@@ -255,9 +256,9 @@ def test_check_of_a_bad_configuration(world, settings, says):
 
 def test_check_beside_a_running_sidecar(world, start):
     sidecar = start()
-    before = world.sandbox.table()
+    before = at_rest(world.sandbox)
     assert command(world.sandbox, ["--check"], BASE).returncode == 0
-    assert world.sandbox.table() == before and sidecar.healthy()
+    assert at_rest(world.sandbox) == before and sidecar.healthy()
 
 
 @pytest.mark.parametrize("mode", ["dns+nft", "NFT+DNS", " nft + dns "])
