@@ -1,7 +1,7 @@
 # What scripts/run and scripts/test share: Debian packages and the build. Sourced, not run.
 
 build_packages=(
-    gcc libc6-dev meson ninja-build pkg-config check
+    gcc libc6-dev meson ninja-build pkg-config python3 check
     libcap-ng-dev libcjson-dev libcurl4-openssl-dev libidn2-dev libldns-dev libmd-dev libmicrohttpd-dev libmnl-dev
     libnftnl-dev libprotobuf-c-dev libpsl-dev libseccomp-dev protobuf-c-compiler zlib1g-dev
 )

@@ -98,10 +98,10 @@ static void take_events(struct recent *recent, enum log_level level)
         log_take(recent->logs[i], level);
 }
 
-void recent_tend(struct recent *recent)
+void recent_tend(struct recent *recent, uint64_t now_ns)
 {
     pthread_mutex_lock(&recent->mutex);
-    if (recent->watched_until_ns && clock_monotonic_ns() >= recent->watched_until_ns) {
+    if (recent->watched_until_ns && now_ns >= recent->watched_until_ns) {
         recent->watched_until_ns = 0;
         take_events(recent, LOG_FATAL);
     }
@@ -126,10 +126,10 @@ bool recent_has(struct recent *recent, uint64_t after)
     return any;
 }
 
-void recent_json(struct recent *recent, uint64_t after, struct buf *out)
+void recent_json(struct recent *recent, uint64_t after, uint64_t now_ns, struct buf *out)
 {
     pthread_mutex_lock(&recent->mutex);
-    recent->watched_until_ns = clock_monotonic_ns() + RECENT_WATCH_S * NS_PER_S;
+    recent->watched_until_ns = now_ns + RECENT_WATCH_S * NS_PER_S;
     take_events(recent, LOG_INFO);
     if (after >= recent->next)
         after = 0;

@@ -1,7 +1,8 @@
 /* The latest events (log records that have one), as JSON, for whoever looks: filled by one thread, read by another.
  *
  * Of them RECENT_MAX are kept, in RECENT_BYTES; older ones make room. They are numbered from 1 on, and anew with each
- * start. Memory is taken as it is filled. A call may wait while the other side copies, 256 KiB at most. */
+ * start. Times are CLOCK_MONOTONIC. Memory is taken as it is filled. A call may wait while the other side copies, 256
+ * KiB at most. */
 #ifndef BASE_RECENT_H
 #define BASE_RECENT_H
 
@@ -29,13 +30,13 @@ void recent_free(struct recent *recent);
 /* `fields` are further members of the event's object, each after a comma. What is longer than RECENT_BYTES is lost. */
 void recent_add(struct recent *recent, const char *time, size_t time_len, const char *fields, size_t len);
 /* To be called now and then: when nobody looks any more the logs get back their level. */
-void recent_tend(struct recent *recent);
+void recent_tend(struct recent *recent, uint64_t now_ns);
 
 /* --- the thread that looks --- */
 
 /* Appends all that came after the event numbered `after`, and what was lost in between, as in GET /events
  * (docs/api.md). A number that no event has yet is one of an earlier start: then all. */
-void recent_json(struct recent *recent, uint64_t after, struct buf *out);
+void recent_json(struct recent *recent, uint64_t after, uint64_t now_ns, struct buf *out);
 /* When numbering began, in milliseconds since the epoch. */
 uint64_t recent_started(const struct recent *recent);
 /* Whether recent_json() would have an event. */

@@ -125,7 +125,7 @@ static bool write_round(struct exporter *e, bool settled, bool stopping, bool *r
     buf_clear(&e->block);
     e->made = 0;
     if (e->recent)
-        recent_tend(e->recent);
+        recent_tend(e->recent, clock_monotonic_ns());
     *ret_more = fill_block(e);
     if (!*ret_more && settled) {
         report_dropped(e, stopping);

@@ -121,7 +121,7 @@ START_TEST(events_are_shown_to_who_looks)
     ck_assert_int_eq(recent_new(logs, 2, &recent), 0);
     log_free(logs[0]);
     ck_assert_int_eq(log_new(1 << 18, LOG_WARN, &logs[0]), 0);
-    recent_json(recent, 0, &shown);
+    recent_json(recent, 0, clock_monotonic_ns(), &shown);
     buf_clear(&shown);
     for (int i = 0; i < 3000; i++) {
         enum log_event event = i % 1000 == 7 ? LOG_DENIED : LOG_PLAIN;
@@ -133,7 +133,7 @@ START_TEST(events_are_shown_to_who_looks)
     shows_events_to = recent;
     start(path);
     stop();
-    recent_json(recent, 0, &shown);
+    recent_json(recent, 0, clock_monotonic_ns(), &shown);
     const char *expected = "\"opensandbox.event\":\"egress.denied\",\"n\":7},{\"number\":2,\"ts\":\"20";
     ck_assert_msg(strstr(shown.data, expected) && strstr(shown.data, "\"n\":2007}]}\n"), "%s", shown.data);
     ck_assert_ptr_nonnull(strstr(shown.data, "\"last\":3,"));
