@@ -45,6 +45,9 @@ void json_texts(const cJSON *array, struct buf *ret)
 {
     const cJSON *item;
     size_t start = ret->len;
-    cJSON_ArrayForEach(item, array) if (cJSON_IsString(item))
-        buf_printf(ret, "%s%s", ret->len > start ? ", " : "", item->valuestring);
+    cJSON_ArrayForEach(item, array)
+    {
+        if (cJSON_IsString(item))
+            buf_printf(ret, "%s%s", ret->len > start ? ", " : "", item->valuestring);
+    }
 }

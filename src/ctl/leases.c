@@ -38,7 +38,10 @@ static void put_leases(const cJSON *answer, struct listing *listing, struct buf 
     out->failed |= !sorted;
     if (!sorted)
         return;
-    cJSON_ArrayForEach(lease, array) sorted[i++] = lease;
+    cJSON_ArrayForEach(lease, array)
+    {
+        sorted[i++] = lease;
+    }
     qsort(sorted, n, sizeof(*sorted), compare);
     listing_titles(listing, "ADDRESS,STATE,LEFT,NAMES");
     for (i = 0; i < n; i++)

@@ -161,7 +161,10 @@ int top_show(struct command *command)
         code = stream_next(&stream, command, WAIT_S, &answer, &events);
         if (code)
             return code;
-        cJSON_ArrayForEach(event, events) count(&top, event);
+        cJSON_ArrayForEach(event, events)
+        {
+            count(&top, event);
+        }
         if (top.n_targets)
             qsort(top.targets, top.n_targets, sizeof(*top.targets), compare);
         if (live)
