@@ -6,9 +6,9 @@
 int stream_next(struct stream *stream, struct command *command, unsigned wait_s, cJSON **ret_answer,
                 const cJSON **ret_events)
 {
-    char path[80] = "/events";
+    char path[128] = "/events";
     if (stream->begun)
-        snprintf(path, sizeof(path), "/events?after=%.0f&wait=%u", stream->last, wait_s);
+        snprintf(path, sizeof(path), "/events?after=%.0f&started=%.0f&wait=%u", stream->last, stream->started, wait_s);
     const struct request request = {.method = "GET", .path = path, .wait_s = wait_s};
     _cleanup_reply_ struct reply reply = {0};
     int code = client_ask(command->client, &request, &reply, &command->why);
@@ -17,6 +17,7 @@ int stream_next(struct stream *stream, struct command *command, unsigned wait_s,
     if (code)
         return code;
     stream->lost += stream->begun ? json_number(*ret_answer, "lost") : 0;
+    stream->started = json_number(*ret_answer, "started");
     stream->last = json_number(*ret_answer, "last");
     stream->begun = true;
     *ret_events = cJSON_GetObjectItemCaseSensitive(*ret_answer, "events");

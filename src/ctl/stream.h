@@ -7,8 +7,8 @@
 /* Zeroed at first. */
 struct stream {
     bool begun;
-    double last; /* number of the newest event that was seen */
-    double lost; /* how many came since the first batch and were gone before they were seen */
+    double started, last; /* which run's numbers, and that of the newest event that was seen */
+    double lost;          /* how many came since the first batch and were gone before they were seen */
 };
 
 /* The next events, oldest first: at first those that are kept, later those that come within `wait_s` seconds, if any.
