@@ -36,6 +36,7 @@ struct policy_question {
     struct ip_addr addr;
     struct policy_layers layers; /* the answer: references, for the API to give up */
     struct lease_info lease;     /* of the address */
+    bool is_own;                 /* the address is this namespace's, where no policy looks */
     struct seen *seen;           /* a copy, for the API to free; NULL when memory is short */
     struct buf leases;           /* elements of a JSON array, as lease_info_to_json() writes them; the API's to release */
     size_t n_leases;             /* in all: `leases` may hold the first of them only */

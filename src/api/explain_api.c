@@ -47,6 +47,8 @@ struct explanation {
 static struct explanation explain(const struct rule *target, const struct policy_question *question)
 {
     const struct policy_layers *layers = &question->layers;
+    if (question->is_own)
+        return (struct explanation){ACTION_ALLOW, "own", NULL};
     struct decision decision = question->about_address ? policy_decide_addr(layers, &question->addr)
                                                        : policy_decide(layers, target->name, target->name_len);
     struct explanation explanation = {decision.action, "default", decision.rule};

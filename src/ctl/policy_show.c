@@ -107,6 +107,8 @@ static void put_because(const cJSON *answer, struct buf *ret)
         buf_puts(ret, learned ? "an address of " : "names that lead to it were denied: ");
         json_texts(cJSON_GetObjectItemCaseSensitive(lease, "names"), ret);
         buf_printf(ret, " (%.0f s left)", json_number(lease, "seconds"));
+    } else if (!strcmp(layer, "own")) {
+        buf_puts(ret, "an address of the sandbox itself");
     } else {
         buf_puts(ret, "no rule names it: the default");
     }

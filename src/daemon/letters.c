@@ -63,8 +63,10 @@ static void deliver_question(struct mail *mail, void *ctx)
     question->layers = policy_layers_ref(&layers);
     if (question->about_seen && seen_copy(daemon->seen, &question->seen))
         question->seen = NULL;
-    if (question->about_address)
+    if (question->about_address) {
         nft_lookup(daemon->enforcer.nft, &question->addr, &question->lease);
+        question->is_own = dns_proxy_is_home(daemon->enforcer.proxy, &question->addr);
+    }
     if (question->about_leases)
         question->n_leases = nft_list(daemon->enforcer.nft, LISTED_MAX, put_lease, &question->leases);
     question->answered(question);

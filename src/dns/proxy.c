@@ -169,6 +169,11 @@ void dns_proxy_quiesce(struct dns_proxy *proxy)
     prober_stop(proxy->prober);
 }
 
+bool dns_proxy_is_home(const struct dns_proxy *proxy, const struct ip_addr *addr)
+{
+    return ip_is_loopback(addr) || own_addresses_have(proxy->own, addr);
+}
+
 bool dns_proxy_busy(const struct dns_proxy *proxy)
 {
     size_t own = proxy->loop_probes.active + prober_busy(proxy->prober) + lookups_busy(proxy->lookups);

@@ -71,6 +71,8 @@ void dns_proxy_set_layers(struct dns_proxy *proxy, const struct policy_layers *l
 void dns_proxy_set_log_skip(struct dns_proxy *proxy, const struct policy *log_skip);
 /* Asks the upstreams for a name that the sidecar itself needs; see lookups.h. No policy, no event, no count. */
 void dns_proxy_look_up(struct dns_proxy *proxy, struct lookup *lookup);
+/* Whether the address is this namespace's own: of an interface, or loopback's. */
+bool dns_proxy_is_home(const struct dns_proxy *proxy, const struct ip_addr *addr);
 /* Takes no new queries of clients; those under way are still answered. */
 void dns_proxy_quiesce(struct dns_proxy *proxy);
 /* Whether somebody still waits for an answer. */

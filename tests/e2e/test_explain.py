@@ -6,6 +6,7 @@ from tests.e2e.test_policy_api import rules
 from tests.support import dnsclient
 from tests.support.tcpclient import connects, refusal_seconds
 from tests.support.waiting import wait_until
+from tests.support.world import SANDBOX_V4, SANDBOX_V6
 
 POLICY = {"egress": rules("+*.allowed.test +198.51.100.0/24 -203.0.113.13")}
 
@@ -51,6 +52,14 @@ def test_addresses(world, sidecar, address, verdict):
     assert _verdict(sidecar, address) == verdict
     assert connects(world.sandbox, address) is (verdict[0] == "allow")
     assert _explain(sidecar, address)["lease"] is None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", SANDBOX_V4, SANDBOX_V6])
+def test_own_addresses(world, sidecar, address):
+    """Whatever the rules say of them."""
+    sidecar.request("PATCH", "/policy", rules(f"-{address}"))
+    assert _verdict(sidecar, address) == ("allow", "own", None)
+    assert connects(world.sandbox, address, 18080)
 
 
 def test_learned_and_revoked_addresses(world, sidecar):
