@@ -244,6 +244,8 @@ def test_nothing_is_shown_without_the_token(world, page, browser):
     browser.wait_text("Sign in", "#sign")
     wait_until(shows_nothing, what="everything to go")
     assert browser.run("return sessionStorage.length") == 0
+    browser.one("#token").send_keys("secret", Keys.ENTER)
+    assert _wait_row(browser, "www.other.test")[2] == "1×", "nothing is left of the first visit"
     assert [c for c in browser.complaints() if "401" not in c] == []
 
 
