@@ -153,6 +153,8 @@ def test_denied_name_is_allowed_in_two_clicks(world, page, browser):
     browser.wait_text("Allowed: www.other.test", "#told")
     assert sidecar.policy()["egress"][0] == {"action": "allow", "target": "www.other.test"}
     browser.wait_text("www.other.test is allowed now", ".panel")
+    *_, act = _wait_row(browser, "www.other.test", lambda cells: cells[1] == "allowed now: www.other.test")
+    assert act == ""
     assert dnsclient.addresses(dnsclient.ask(world.sandbox, "www.other.test")) == ["203.0.113.66"]
     browser.run("document.querySelector('h1').scrollIntoView()")
     _wait_row(browser, "www.other.test", lambda cells: (cells[0], cells[2], cells[3]) == ("allowed", "1×", "1×"))
@@ -267,8 +269,7 @@ def test_policy_is_tried_before_it_is_applied(world, page, browser):
     assert not apply.is_enabled()
     _edit(browser, '{"egress": [{"action": "allow", "target": "*.other.test"}]}')
     browser.button("Dry run").click()
-    browser.wait_text("1 rules come, 2 go", "#forecast")
-    browser.wait_text("1 learned addresses lose permission", "#forecast")
+    browser.wait_text("+1 rule, −2 rules; default deny; 1 learned address without permission", "#forecast")
     browser.wait_text("+ allow *.other.test", "#forecast")
     assert sidecar.policy() == {**RULES, "defaultAction": "deny"}
     browser.one("#policy").send_keys(" ")
@@ -278,6 +279,7 @@ def test_policy_is_tried_before_it_is_applied(world, page, browser):
     apply.click()
     browser.wait_text("The policy is in force.", "#told")
     assert sidecar.policy()["egress"] == [{"action": "allow", "target": "*.other.test"}]
+    _wait_row(browser, "www.allowed.test", lambda cells: cells[1] == "denied now: default deny")
     assert [c for c in browser.complaints() if "400" not in c] == []
 
 
