@@ -5,7 +5,8 @@
 While dnsperf asks, the policy changes once a second, a collector comes and goes, and the log is moved away and opened
 anew. At the end stands a table of what was looked at, each line with its limit; the exit code is 1 when one is broken.
 
-A cycle of 30 s is the measure of what goes up and down: memory and descriptors are compared by their peaks in one.
+A cycle of 30 s is the measure of what goes up and down: memory and descriptors are compared by their peaks in one. Not
+less than 2 minutes, or there is nothing to compare.
 """
 
 import contextlib
@@ -33,6 +34,7 @@ CYCLE_S, COLLECTOR_AWAY_S = 30, 10
 WARM_UP_S = 390  # the longest lease, and a cycle; a third of a shorter run
 WILD_NAMES, MANY_NAMES, DENIED_NAMES = 30_000, 1200, 2000
 CLIENTS = 100
+MINUTES_MIN = 2
 
 
 def write_names(path):
@@ -98,6 +100,9 @@ class Soak:
         wait_until(client.healthy, timeout=30, what="/healthz")
         changes, process = Changes(client), Process(sidecar.pid)
         report = self._load(world, sidecar, log, collector, changes, process)
+        if sidecar.poll() is not None:
+            self.errors.seek(0)
+            sys.exit(f"the sidecar ended with {sidecar.returncode}: {self.errors.read().decode(errors='replace')}")
         scrape, left = Scrape(client), process.descriptors()
         sidecar.send_signal(signal.SIGTERM)
         code = sidecar.wait(60)
@@ -185,6 +190,6 @@ class Soak:
 
 
 if __name__ == "__main__":
-    if not 2 <= len(sys.argv) <= 4:
+    if not 2 <= len(sys.argv) <= 4 or float((sys.argv[2:] or ["30"])[0]) < MINUTES_MIN:
         sys.exit(__doc__)
     sys.exit(Soak(sys.argv[1], float((sys.argv[2:] or ["30"])[0]), int((sys.argv[3:] or ["20000"])[0])).run())
