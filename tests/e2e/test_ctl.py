@@ -201,6 +201,7 @@ def test_explain(world, start, ctl):
     assert line[:6] == "allow 203.0.113.10 an address of www.allowed.test".split() and line[-2:] == ["s", "left)"]
     line, _ = _lines(ctl("policy explain evil.test www.allowed.test"), NO)
     assert line == "deny evil.test no rule names it: the default".split()
+    assert _lines(ctl("policy explain 127.0.0.1")) == ["allow 127.0.0.1 an address of the sandbox itself".split()]
     ctl("policy deny www.allowed.test")
     line, = _lines(ctl("policy explain 203.0.113.10"), NO)
     assert line[:2] == ["deny", "203.0.113.10"] and "www.allowed.test" in line
