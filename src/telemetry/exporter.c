@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/resident.h"
+#include "telemetry/log_block.h"
 #include "telemetry/log_output.h"
 
 #include <errno.h>
@@ -15,7 +16,6 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define BLOCK_BYTES (128 * 1024) /* text that is written at once, more or less */
 #define OWN_QUEUE_BYTES (64 * 1024)
 #define NAP_MIN_MS 8 /* a wake-up for each batch would cost the loop more than its records do */
 #define NAP_MAX_MS 64
@@ -29,12 +29,8 @@ static const struct log_limits file_limits = {.file_bytes = 100ull << 20, .keep 
 struct exporter {
     struct log **logs; /* borrowed, but for the last: what the exporter has to say itself */
     size_t n_logs;
-    struct recent *recent; /* may be NULL */
-    struct log_json json;
     struct log_outputs *outputs;
-    struct buf block;
-    size_t made;               /* bytes of text in this round, written or not */
-    uint64_t unformatted;      /* records lost here for want of memory */
+    struct log_block block;
     uint64_t dropped_reported; /* of all that were dropped so far */
     struct metrics *metrics;
     uint64_t next_drop_report_ns;
@@ -54,56 +50,10 @@ static struct log *own_log(struct exporter *e)
     return e->logs[e->n_logs - 1];
 }
 
-/* The queue whose oldest record is the oldest of all, and that record; NULL when all are empty. */
-static struct log *oldest_record(struct exporter *e, struct log_record *ret)
-{
-    struct log *oldest = NULL;
-    struct log_record record;
-    for (size_t i = 0; i < e->n_logs; i++) {
-        if (!log_peek(e->logs[i], &record) || (oldest && record.time_ns >= ret->time_ns))
-            continue;
-        *ret = record;
-        oldest = e->logs[i];
-    }
-    return oldest;
-}
-
-/* Appends the record as a line, which its event is a part of. */
-static void take_record(struct exporter *e, const struct log_record *record)
-{
-    size_t before = e->block.len;
-    if (!record->unwritten)
-        network_record(e->network, record);
-    log_json_line(&e->json, *record, &e->block);
-    bool lost = e->block.failed;
-    if (e->recent && record->event != LOG_PLAIN && !lost)
-        recent_add(e->recent, e->block.data + e->json.time_at, LOG_JSON_TIME, e->block.data + e->json.event_at,
-                   e->block.len - e->json.event_at - (sizeof("}\n") - 1));
-    e->made += e->block.len - before;
-    if (lost || record->unwritten)
-        e->block.len = before;
-    e->block.failed = false;
-    e->unformatted += lost;
-}
-
-/* Turns records into text until it is a block; false when the queues were empty before that. */
-static bool fill_block(struct exporter *e)
-{
-    while (e->made < BLOCK_BYTES) {
-        struct log_record record;
-        struct log *log = oldest_record(e, &record);
-        if (!log)
-            return false;
-        take_record(e, &record);
-        log_pop(log);
-    }
-    return true;
-}
-
 /* Tells, once the queues are empty again, how many records did not get in. Seldom enough not to be a flood itself. */
 static void report_dropped(struct exporter *e, bool stopping)
 {
-    uint64_t dropped = e->unformatted;
+    uint64_t dropped = e->block.lost;
     for (size_t i = 0; i < e->n_logs; i++)
         dropped += log_dropped(e->logs[i]);
     e->untold = dropped != e->dropped_reported;
@@ -122,19 +72,18 @@ static void report_dropped(struct exporter *e, bool stopping)
  * `ret_more`: there was more than a block. Whether there was anything. */
 static bool write_round(struct exporter *e, bool settled, bool stopping, bool *ret_more)
 {
-    buf_clear(&e->block);
-    e->made = 0;
-    if (e->recent)
-        recent_tend(e->recent, clock_monotonic_ns());
-    *ret_more = fill_block(e);
+    log_block_clear(&e->block);
+    if (e->block.recent)
+        recent_tend(e->block.recent, clock_monotonic_ns());
+    *ret_more = log_block_fill(&e->block);
     if (!*ret_more && settled) {
         report_dropped(e, stopping);
-        *ret_more = fill_block(e);
+        *ret_more = log_block_fill(&e->block);
     }
-    if (e->block.len)
-        log_outputs_write(e->outputs, e->block.data, e->block.len);
-    metric_set(e->metrics, METRIC_LOG_DROPPED, e->unformatted + log_dropped(own_log(e)) + log_outputs_lost(e->outputs));
-    return e->made > 0;
+    if (e->block.text.len)
+        log_outputs_write(e->outputs, e->block.text.data, e->block.text.len);
+    metric_set(e->metrics, METRIC_LOG_DROPPED, e->block.lost + log_dropped(own_log(e)) + log_outputs_lost(e->outputs));
+    return e->block.made > 0;
 }
 
 static void set_bells(struct exporter *e, int fd)
@@ -153,11 +102,10 @@ static bool fence_all_threads(const struct exporter *e)
 
 static void sleep_until_rung(struct exporter *e)
 {
-    struct log_record record;
     set_bells(e, e->event_fd);
     bool sure = fence_all_threads(e) && !e->untold;
     network_step(e->network);
-    if (!oldest_record(e, &record))
+    if (!log_block_waits(&e->block))
         network_wait(e->network, sure && !e->trim_ns ? SLEEP_MS : SHORT_SLEEP_MS);
     set_bells(e, -1);
 }
@@ -221,8 +169,7 @@ static void exporter_free(struct exporter *e)
         return;
     network_free(e->network);
     log_outputs_free(e->outputs);
-    log_json_done(&e->json);
-    buf_done(&e->block);
+    log_block_done(&e->block);
     if (e->logs)
         log_free(own_log(e));
     free(e->logs);
@@ -239,7 +186,6 @@ static int exporter_init(struct exporter *e, const struct exporter_settings *set
 {
     e->n_logs = settings->n_logs + 1;
     e->metrics = settings->metrics;
-    e->recent = settings->recent;
     e->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     e->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (e->event_fd < 0 || e->ended_fd < 0)
@@ -247,7 +193,7 @@ static int exporter_init(struct exporter *e, const struct exporter_settings *set
     e->logs = calloc(e->n_logs, sizeof(struct log *));
     int error = e->logs ? log_new(OWN_QUEUE_BYTES, LOG_WARN, &e->logs[settings->n_logs]) : -ENOMEM;
     if (!error)
-        error = log_json_init(&e->json, settings->attributes, settings->n_attributes);
+        error = log_json_init(&e->block.json, settings->attributes, settings->n_attributes);
     if (error)
         return why_set(why, error, "log: %s", strerror(-error));
     error = network_new(&settings->network, e->event_fd, own_log(e), &e->network, why);
@@ -255,6 +201,10 @@ static int exporter_init(struct exporter *e, const struct exporter_settings *set
         return error;
     for (size_t i = 0; i < settings->n_logs; i++)
         e->logs[i] = settings->logs[i];
+    e->block.logs = e->logs;
+    e->block.n_logs = e->n_logs;
+    e->block.network = e->network;
+    e->block.recent = settings->recent;
     return log_outputs_new(settings->outputs, settings->n_outputs, &file_limits, own_log(e), &e->outputs, why);
 }
 
