@@ -37,7 +37,7 @@ def sdk(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sdk")
     seen = _npm(folder, "view", SDK, "version")
     if seen.returncode != 0:
-        reason = re.search(r"^npm error (code .*)$", seen.stderr, re.MULTILINE | re.IGNORECASE)
+        reason = re.search(r"^npm (?:error|ERR!) (code .*)$", seen.stderr, re.MULTILINE)
         pytest.skip(f"npm cannot reach {SDK}: {reason.group(1) if reason else seen.stderr}")
     installed = _npm(folder, "install", SDK)
     assert installed.returncode == 0, installed.stderr
