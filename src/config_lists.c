@@ -116,6 +116,7 @@ static bool is_reserved(const char *key)
                                            "target.ips",
                                            "uptime",
                                            "window",
+                                           "reason",
                                            "result",
                                            "proto",
                                            "family",
