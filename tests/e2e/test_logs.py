@@ -41,7 +41,7 @@ def test_every_line_has_the_common_fields(world, start):
 
 def _fields_of_lines():
     """The keys that the program's own lines have, as its sources write them."""
-    calls = r'log_(?:str|int|double|name|ips|json)\([^;]*?, "([^"]+)"'
+    calls = r'log_(?:str|int|bool|double|name|ips|json)\([^;]*?, "([^"]+)"'
     keys = {key for path in (ROOT / "src").rglob("*.c") for key in re.findall(calls, path.read_text())}
     assert {"target.host", "error", "rules", "lost", "network.peer.port"} <= keys
     return keys | {"level", "ts", "logger", "msg", "sandbox_id", "opensandbox.event"}

