@@ -262,7 +262,7 @@ def test_stale_if_match_is_refused(sidecar):
 def test_other_methods_and_paths(sidecar):
     reply = sidecar.request("OPTIONS", "/policy")
     assert (reply.status, reply.headers["Allow"]) == (405, "GET, POST, PUT, PATCH, DELETE")
-    for path in "/page", "/policies", "/policy/x", "/healthz/x", "/credential", "/../policy":
+    for path in "//", "/x", "/policies", "/events/x", "/policy/x", "/healthz/x", "/credential", "/../policy":
         assert sidecar.request("GET", path).status == 404, path
 
 
