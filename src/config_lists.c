@@ -118,7 +118,6 @@ static bool is_reserved(const char *key)
                                            "target.ips",
                                            "uptime",
                                            "window",
-                                           "reason",
                                            "result",
                                            "proto",
                                            "family",
