@@ -35,6 +35,10 @@ void loop_remove(struct loop *loop, struct loop_source *source);
 /* Arms or moves the timer; `due_ns` is CLOCK_MONOTONIC. 0 or -ENOMEM. */
 int loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due_ns);
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
+static inline bool loop_timer_is_set(const struct loop_timer *timer)
+{
+    return timer->heap_at;
+}
 /* Called at the end of every turn. */
 void loop_on_turn_end(struct loop *loop, void (*hook)(void *ctx), void *ctx);
 /* CLOCK_MONOTONIC, read once per turn. */

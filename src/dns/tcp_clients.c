@@ -14,7 +14,10 @@
 #include <unistd.h>
 
 #define MESSAGES_AT_ONCE 4
-#define FIRST_READ 514 /* a prefix and a message of the size that most have */
+/* Of all clients: a crowd that asks without end must not keep clients on UDP and upstreams waiting. */
+#define MESSAGES_PER_TURN 256
+#define MESSAGES_FOR_WAITING (MESSAGES_PER_TURN / 2) /* of these */
+#define FIRST_READ 514                               /* a prefix and a message of the size that most have */
 
 struct tcp_client {
     struct tcp_clients *set;
@@ -38,6 +41,8 @@ struct tcp_clients {
     struct tcp_sources sources; /* all of them */
     unsigned n;
     size_t unsent;
+    uint64_t turn_ns;
+    unsigned left; /* messages that may be taken in this turn */
 };
 
 static void free_if_unused(struct tcp_client *client)
@@ -118,18 +123,28 @@ static void idle_fired(struct loop_timer *timer)
         close_client(client);
 }
 
+static void begin_turn(struct tcp_clients *set)
+{
+    if (set->turn_ns == loop_now(set->loop))
+        return;
+    set->turn_ns = loop_now(set->loop);
+    set->left = MESSAGES_PER_TURN;
+}
+
 /* Hands complete messages to the callee, as long as the client may have more under way, and no more than a few at a
- * time: what the cache answers is never under way. */
-static void take_messages(struct tcp_client *client)
+ * time: what the cache answers is never under way. `spare`: so many of this turn's messages are for others. */
+static void take_messages(struct tcp_client *client, unsigned spare)
 {
     struct tcp_clients *set = client->set;
     size_t at = 0;
     int taken = 0;
-    while (taken < MESSAGES_AT_ONCE && client->in_len - at >= 2 && may_take(client)) {
+    begin_turn(set);
+    while (taken < MESSAGES_AT_ONCE && set->left > spare && client->in_len - at >= 2 && may_take(client)) {
         size_t len = wire_load16(client->in + at);
         if (client->in_len - at - 2 < len)
             break;
         taken++;
+        set->left--;
         set->callbacks.query(set->callbacks.ctx, client, client->in + at + 2, len);
         if (client->source.fd < 0)
             return;
@@ -158,20 +173,22 @@ static bool make_room(struct tcp_client *client)
     return client->in_len < client->in_cap;
 }
 
-/* Brings the client in line with what happened to it. Messages that may be taken now are taken in this turn, but not at
- * once: the caller may be in the middle of a batch of its own. */
+/* Brings the client in line with what happened to it. Messages that may be taken now are taken in this turn, or in the
+ * next when it is full, but not at once: the caller may be in the middle of a batch of its own. Who waits for longer
+ * comes first. */
 static void carry_on(struct tcp_client *client)
 {
+    struct tcp_clients *set = client->set;
     if (client->source.fd < 0)
         free_if_unused(client);
-    else if (settle(client) && has_message(client) && may_take(client))
-        loop_timer_set(client->set->loop, &client->resume, 0);
+    else if (settle(client) && has_message(client) && may_take(client) && !loop_timer_is_set(&client->resume))
+        loop_timer_set(set->loop, &client->resume, loop_now(set->loop) + !set->left);
 }
 
-static void serve(struct tcp_client *client)
+static void serve(struct tcp_client *client, unsigned spare)
 {
     client->holds++; /* a callee may close it */
-    take_messages(client);
+    take_messages(client, spare);
     client->set->callbacks.batch_end(client->set->callbacks.ctx);
     client->holds--;
     carry_on(client);
@@ -194,14 +211,14 @@ static void read_messages(struct tcp_client *client)
 {
     /* What waits behind a full pipeline goes first; the buffer may be full of it. */
     if (has_message(client) || receive(client))
-        serve(client);
+        serve(client, MESSAGES_FOR_WAITING);
     else
         close_client(client);
 }
 
 static void resume_fired(struct loop_timer *timer)
 {
-    serve(timer->owner);
+    serve(timer->owner, 0);
 }
 
 static void write_replies(struct tcp_client *client)
