@@ -3,11 +3,17 @@
 #include "base/wire.h"
 #include "dns/events.h"
 
+/* Whether a stub resolver's search list made the name: then it is not what the application asked for. */
+static bool is_made(const struct dns_proxy *proxy, const struct dns_question *question)
+{
+    return search_list_made(&proxy->layers, proxy->search, proxy->n_search, question->name, question->name_len);
+}
+
 /* What a denial leaves behind; with audit it stays without consequence, and what the name leads to is not known yet. */
 static void record_denied(struct dns_proxy *proxy, const struct dns_question *question, const struct decision *decision)
 {
     metric_add(proxy->metrics, METRIC_POLICY_DENIED, 1);
-    bool made = search_list_made(&proxy->layers, proxy->search, proxy->n_search, question->name, question->name_len);
+    bool made = is_made(proxy, question);
     event_denied(proxy->log, made ? LOG_DEBUG : LOG_INFO, question, decision, NULL, proxy->audit);
     if (made || proxy->audit)
         return;
@@ -84,7 +90,8 @@ static void refuse_one_too_many(struct dns_proxy *proxy, const struct client *cl
                                 const struct decision *decision)
 {
     metric_add(proxy->metrics, METRIC_DNS_LIMITED_NAMES, 1);
-    event_denied(proxy->log, LOG_INFO, question, decision, "names_limit", proxy->audit);
+    event_denied(proxy->log, is_made(proxy, question) ? LOG_DEBUG : LOG_INFO, question, decision, "names_limit",
+                 proxy->audit);
     if (proxy->audit)
         return;
     proxy_count(proxy, client, DNS_DENIED);

@@ -86,6 +86,16 @@ def test_types_spellings_and_repetitions_are_one_name(world, limited, settings):
     assert not _refused(sidecar)
 
 
+def test_names_that_a_search_list_made_are_refused_quietly(world, limited):
+    world.sandbox.resolv_conf(f"nameserver {ODD}\nsearch a.test\n")
+    sidecar = limited(DNS_UPSTREAM=None, LOG_LEVEL="debug")
+    _fill(world, "a.test")
+    for name, level in ("one.c.test.a.test", "debug"), ("other.a.test", "info"):
+        assert _asks(world, name) == "NXDOMAIN"
+        denied = sidecar.wait_event("denied", target_host=name)
+        assert (denied["level"], denied["reason"]) == (level, "names_limit")
+
+
 def test_names_that_do_not_exist_count(world, limited):
     limited()
     _fill(world, "a.test", "none")
