@@ -3,8 +3,8 @@
 import os
 import time
 
-# Under valgrind everything takes longer.
-PATIENCE = 10.0 if os.environ.get("EGRESS_UNDER") == "valgrind" else 1.0
+# How much longer than by itself the sidecar may take: under valgrind, beside other tests.
+PATIENCE = float(os.environ.get("EGRESS_PATIENCE", "1"))
 
 
 def wait_until(condition, timeout=5.0, what="a condition"):
