@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define EVENTS_PER_TURN 64
+#define EVENTS_PER_TURN 512 /* more than there are connections, so that `first` is known of all that is ready */
 
 struct loop {
     int epoll_fd;
@@ -172,6 +172,15 @@ static void fire_timers(struct loop *loop)
     }
 }
 
+static void deliver(struct loop *loop, bool first)
+{
+    for (int i = 0; i < loop->n_events; i++) {
+        struct loop_source *source = loop->events[i].data.ptr;
+        if (source && source->first == first)
+            source->ready(source, loop->events[i].events);
+    }
+}
+
 int loop_run(struct loop *loop)
 {
     while (!loop->stopped) {
@@ -180,11 +189,8 @@ int loop_run(struct loop *loop)
             return -errno;
         loop->now_ns = clock_monotonic_ns();
         loop->n_events = n > 0 ? n : 0;
-        for (int i = 0; i < loop->n_events; i++) {
-            struct loop_source *source = loop->events[i].data.ptr;
-            if (source)
-                source->ready(source, loop->events[i].events);
-        }
+        deliver(loop, true);
+        deliver(loop, false);
         loop->n_events = 0;
         fire_timers(loop);
         if (loop->turn_end)

@@ -15,6 +15,7 @@ struct loop_source {
     int fd;
     void (*ready)(struct loop_source *source, uint32_t events);
     void *owner;
+    bool first; /* before the others of a turn: one socket for many, which a crowd of sockets must not hold up */
 };
 
 /* Embedded in its owner; fires once per loop_timer_set(). */

@@ -73,7 +73,7 @@ int udp_listener_new(struct loop *loop, int fd, uint16_t number, const struct ud
     listener->loop = loop;
     listener->number = number;
     listener->callbacks = *callbacks;
-    listener->source = (struct loop_source){.fd = fd, .ready = receive, .owner = listener};
+    listener->source = (struct loop_source){.fd = fd, .ready = receive, .owner = listener, .first = true};
     for (unsigned i = 0; i < UDP_BATCH; i++) {
         listener->in_iov[i] = (struct iovec){listener->buffers[i], QUERY_MAX};
         listener->in[i].msg_hdr =

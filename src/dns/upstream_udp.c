@@ -100,7 +100,7 @@ int upstream_udp_new(struct loop *loop, const struct upstreams *upstreams,
     for (size_t i = 0; i < UPSTREAMS_MAX; i++)
         udp->chosen[i] = -1;
     for (size_t i = 0; i < UPSTREAMS_MAX * SOCKETS_PER_UPSTREAM; i++)
-        udp->slots[i].source = (struct loop_source){.fd = -1, .ready = receive, .owner = udp};
+        udp->slots[i].source = (struct loop_source){.fd = -1, .ready = receive, .owner = udp, .first = true};
     *ret = udp;
     return 0;
 }
