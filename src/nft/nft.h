@@ -69,7 +69,9 @@ int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
 bool nft_guards_frames(const struct nft *nft);
 /* Replaces the static sets and the default, and takes learned addresses away for which `still_allowed` says no for
  * every name that led to them. In as many transactions as it takes that every packet meets the old policy or the new
- * one (nft/steps.h); on failure the old one is in force, or put in place by nft_keep(). In dns mode it does nothing. */
+ * one (nft/steps.h). 0: the new one is in force, all of it. On failure the old one is, or put in place by nft_keep();
+ * when even the whole table could not be had, all learned addresses are closed until they are learned again. In dns
+ * mode it does nothing. */
 int nft_apply(struct nft *nft, const struct nft_policy *policy,
               bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len), void *ctx, struct why *why);
 typedef void nft_settled(void *ctx, int error, const struct why *why);

@@ -12,7 +12,7 @@
 /* How far it came. */
 struct progress {
     size_t n_steps; /* transactions that the kernel took */
-    bool in_force;  /* among them that after which the new policy decides */
+    bool learned;   /* among them that which changes learned addresses: it is rolled back no more */
 };
 
 /* Collects what becomes of learned and revoked addresses. */
@@ -44,9 +44,9 @@ static int take_steps(struct nft *nft, const struct steps *steps, bool whole, ui
         else
             error = nft_commit(nft, batch, why);
         progress->n_steps += !error;
-        progress->in_force |= !error && i == steps->learned;
+        progress->learned |= !error && i == steps->learned;
     }
-    if (error && !progress->in_force)
+    if (error && !progress->learned)
         changes_roll_back(nft->changes);
     return error;
 }
@@ -68,12 +68,43 @@ static int apply(struct nft *nft, const struct nft_policy *policy, names_allowed
     return error;
 }
 
-/* What holds is between two policies: the whole table anew, now or as soon as nft_keep() can. */
-static void start_over(struct nft *nft)
+/* What holds is between two policies: the whole table anew with the old one, now or as soon as nft_keep() can. */
+static void go_back(struct nft *nft)
 {
     nft->damaged = true;
     nft->harm.text[0] = '\0';
     nft_install(nft, &nft->policy, NULL);
+}
+
+static bool no_name(void *ctx, const uint8_t *name, size_t len)
+{
+    return false;
+}
+
+/* The same, with addresses learned as the new one wants. Which of their names the old one allows is not known here:
+ * none is open until its name is asked for again. */
+static void go_back_unlearned(struct nft *nft)
+{
+    if (revoke_denied(nft->conn, nft->changes, &nft->policy, no_name, NULL, clock_monotonic_ns()) ||
+        changes_make_room(nft->changes)) {
+        changes_roll_back(nft->changes);
+    } else {
+        nft->revoked_since |= changes_revoke(nft->changes);
+        changes_commit(nft->changes); /* the table that comes shows all of them */
+    }
+    go_back(nft);
+}
+
+/* The new policy as a whole, for one that only came in part. */
+static int put_whole(struct nft *nft, const struct nft_policy *policy, struct why *why)
+{
+    int error = install_tables(&nft->install, nft->conn, nft->settings, policy, nft->changes, why);
+    metric_add(nft->settings->metrics, error ? METRIC_NFT_ERRORS : METRIC_NFT_UPDATES, 1);
+    if (error)
+        go_back_unlearned(nft);
+    else
+        nft->damaged = false;
+    return error;
 }
 
 int nft_apply(struct nft *nft, const struct nft_policy *policy, names_allowed *still_allowed, void *ctx,
@@ -87,20 +118,21 @@ int nft_apply(struct nft *nft, const struct nft_policy *policy, names_allowed *s
         return why_set(why, -ENOMEM, "out of memory");
     int error = apply(nft, policy, still_allowed, ctx, false, &progress, why);
     /* Somebody changed the sets: not from what we made, then. */
-    if ((error == -EEXIST || error == -ENOENT) && !progress.in_force)
+    if ((error == -EEXIST || error == -ENOENT) && !progress.learned)
         error = apply(nft, policy, still_allowed, ctx, true, &progress, why);
-    if (error && !progress.in_force) {
+    bool is_whole = error && progress.learned;
+    if (is_whole)
+        error = put_whole(nft, &copy, why);
+    else if (error && progress.n_steps)
+        go_back(nft);
+    if (error) {
         nft_policy_done(&copy);
-        if (progress.n_steps)
-            start_over(nft);
         return error;
     }
     bool default_changed = nft->policy.default_allow != policy->default_allow;
     nft_set_policy(nft, &copy);
     nft_tell_rules(nft);
-    if (error)
-        start_over(nft);
-    else if (default_changed)
+    if (default_changed || is_whole)
         nft_remember_table(nft);
     return 0;
 }

@@ -105,6 +105,8 @@ int steps_plan(const struct nft_policy *before, const struct nft_policy *after, 
         move_set(&way, i, nft_policy_ranges(after, i), !nft_policy_allows(i));
     if (!ret->n)
         ret->to[ret->n++] = *after;
+    if (!learned)
+        ret->learned = ret->n - 1;
     return 0;
 }
 

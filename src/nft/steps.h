@@ -19,11 +19,11 @@
 struct steps {
     struct nft_policy to[STEPS_MAX]; /* what holds after each transaction */
     size_t n;                        /* at least 1 */
-    size_t learned;                  /* the transaction that is to change learned and revoked addresses */
+    size_t learned;                  /* the transaction that is to change such addresses; without any, the last */
     struct ip_ranges joined[NFT_POLICY_SETS];
 };
 
-/* `learned`: there are such addresses to change. 0 or -ENOMEM; steps_done() frees. */
+/* `learned`: there are learned or revoked addresses to change. 0 or -ENOMEM; steps_done() frees. */
 int steps_plan(const struct nft_policy *before, const struct nft_policy *after, bool learned, struct steps *ret);
 void steps_done(struct steps *steps);
 

@@ -86,30 +86,52 @@ END_TEST
 /* From one to the other there are several transactions, which share no range. */
 #define LIST_RANGES "nft list table inet opensandbox | grep -o '10[.][0-9.]*/16' | tr '\n' ' '"
 
-static int change_of_ranges(struct nft *nft)
+/* What changes with them: the default too, nothing, or an address that was revoked and is given back. */
+enum { DEFAULT, RANGES, LEARNED, N_CHANGES };
+
+static int change_of_ranges(struct nft *nft, int what)
 {
     const struct nft_policy next = {
-        .default_allow = true, .deny = ranges("10.1.0.0/16", NULL), .allow = ranges("10.2.0.0/16", NULL)};
+        .default_allow = what == DEFAULT, .deny = ranges("10.1.0.0/16", NULL), .allow = ranges("10.2.0.0/16", NULL)};
     struct why why = {0};
-    return nft_apply(nft, &next, nothing, NULL, &why);
+    return nft_apply(nft, &next, what == LEARNED ? everything : nothing, NULL, &why);
 }
 
-/* Whichever of its transactions fails, one of both policies is in force, and nft_apply() says which. */
+static void expect_changed(int what, bool changed)
+{
+    static const char *const defaults[] = {"goto denied", "goto direct"};
+    ck_assert_str_eq(output(LIST_RANGES), changed ? "10.1.0.0/16 10.2.0.0/16 " : "10.8.0.0/16 10.9.0.0/16 ");
+    expect("nft list chain inet opensandbox fallback", defaults[changed && what == DEFAULT]);
+    (changed && what == LEARNED ? expect : expect_not)(LIST_ALLOW, "198.51.100.1");
+}
+
+#define FAILS_AFTER 8 /* messages that are sent */
+static const unsigned more_failures[] = {0, 1, 2, 100};
+#define N_MORE (int)(sizeof(more_failures) / sizeof(more_failures[0]))
+
+/* Whichever of its transactions fails, and of those that mend it, one of both policies is in force, and nft_apply()
+ * says which: the new one at once, the old one when the kernel can again. */
 START_TEST(a_change_that_fails_halfway_leaves_one_of_both)
 {
     const struct nft_policy first = {.deny = ranges("10.8.0.0/16", NULL), .allow = ranges("10.9.0.0/16", NULL)};
+    int what = _i % N_CHANGES;
     struct nft *nft = installed(&plain, &first);
     bool repaired;
     struct why why = {0};
-    fault = (struct fault){.send_error = ENOMEM, .good = (unsigned)_i / 2, .more = _i % 2};
-    int error = change_of_ranges(nft);
-    ck_assert(!error || error == -ENOMEM);
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    ck_assert_int_eq(nft_apply(nft, &first, nothing, NULL, &why), 0);
+    fault = (struct fault){.send_error = ENOMEM,
+                           .good = (unsigned)(_i / N_CHANGES / N_MORE),
+                           .more = more_failures[_i / N_CHANGES % N_MORE]};
+    int error = change_of_ranges(nft, what);
     fault = (struct fault){0};
+    ck_assert(!error || error == -ENOMEM);
+    if (!error)
+        expect_changed(what, true);
     ck_assert_int_eq(nft_keep(nft, &repaired, &why), 0);
     ck_assert(!repaired);
-    ck_assert_str_eq(output(LIST_RANGES), error ? "10.8.0.0/16 10.9.0.0/16 " : "10.1.0.0/16 10.2.0.0/16 ");
-    expect("nft list chain inet opensandbox fallback", error ? "goto denied" : "goto direct");
-    ck_assert_int_eq(change_of_ranges(nft), 0);
+    expect_changed(what, !error);
+    ck_assert_int_eq(change_of_ranges(nft, what), 0);
     ck_assert_str_eq(output(LIST_RANGES), "10.1.0.0/16 10.2.0.0/16 ");
     nft_free(nft);
 }
@@ -160,7 +182,7 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(tests, enter, NULL);
     tcase_add_loop_test(tests, what_could_not_be_sent_changes_nothing, 0, N_ERRORS);
     tcase_add_loop_test(tests, a_policy_that_could_not_be_sent_leaves_the_old_one, 0, N_ERRORS);
-    tcase_add_loop_test(tests, a_change_that_fails_halfway_leaves_one_of_both, 0, 12);
+    tcase_add_loop_test(tests, a_change_that_fails_halfway_leaves_one_of_both, 0, N_CHANGES * N_MORE * FAILS_AFTER);
     tcase_add_loop_test(tests, an_interrupted_verdict_is_read_again, 0, 2);
     tcase_add_loop_test(tests, a_lost_verdict_is_found_by_the_generation, 0, 2);
     tcase_add_test(tests, a_lost_refusal_is_noticed);

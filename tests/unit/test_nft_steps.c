@@ -157,6 +157,9 @@ START_TEST(every_moment_is_one_of_both)
         for (size_t set = 0; set < NFT_POLICY_SETS; set++)
             ck_assert(!sets_differ(&from.policy, &after.policy, set));
         ck_assert_int_eq(from.policy.default_allow, after.policy.default_allow);
+        /* Until then the new policy is not said to be in force. */
+        if (!learned)
+            ck_assert_uint_eq(steps.learned, steps.n - 1);
         steps_done(&steps);
         nft_policy_done(&before.policy);
         nft_policy_done(&after.policy);
