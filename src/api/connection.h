@@ -5,6 +5,7 @@
 
 #include <microhttpd.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* The application shares our loopback and may hold connections for as long as a deadline lasts. So clients from inside
@@ -17,6 +18,7 @@ struct client;
 struct connection_share {
     unsigned n;
     struct client *oldest, *newest; /* with a deadline, in the order in which those began */
+    size_t answer_bytes;            /* of large answers under way (request.h) */
 };
 
 /* MHD_NotifyConnectionCallback with the `struct api` as its `cls`. */

@@ -14,7 +14,7 @@ static void answer(struct api *api, struct request *request)
 {
     struct buf body = {0};
     recent_json(api->settings.recent, request->after, loop_now(api->loop), &body);
-    request_answer(request, MHD_HTTP_OK, "application/json", &body);
+    request_answer_large(request, &body);
     request_answer_header(request, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
 }
 

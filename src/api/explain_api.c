@@ -12,6 +12,9 @@
 /* In an answer of GET /policy/suggested that lacks some of them. */
 #define INCOMPLETE_HEADER "OPENSANDBOX-EGRESS-INCOMPLETE"
 
+/* At the loop at once: one may take it a millisecond, and those that it gets in one turn hold up DNS together. */
+#define LOOKUPS_MAX 2
+
 struct lookup;
 typedef void lookup_answer(const struct lookup *lookup);
 
@@ -116,7 +119,7 @@ static void answer_suggested(const struct lookup *lookup)
     policy_to_json(policy, &body);
     policy_unref(policy);
     buf_putc(&body, '\n');
-    request_answer(lookup->request, MHD_HTTP_OK, "application/json", &body);
+    request_answer_large(lookup->request, &body);
     no_addrs |= metric_get(lookup->api->settings.metrics, METRIC_PEERS_SUPPRESSED) > 0;
     if (no_names || no_addrs)
         request_answer_header(lookup->request, INCOMPLETE_HEADER,
@@ -132,18 +135,36 @@ static void answer_leases(const struct lookup *lookup)
     buf_puts(&body, "{\"status\":\"ok\",\"leases\":[");
     buf_append(&body, leases->data, leases->len);
     buf_printf(&body, "],\"leasesTotal\":%zu}\n", lookup->question.n_leases);
-    request_answer(lookup->request, MHD_HTTP_OK, "application/json", &body);
+    request_answer_large(lookup->request, &body);
+}
+
+static void post(struct lookup *lookup)
+{
+    struct api *api = lookup->api;
+    api->n_lookups++;
+    api->hooks.ask(api->hooks.ctx, &lookup->question);
+}
+
+/* NULL: none waits. */
+static struct lookup *take_waiting(struct api *api)
+{
+    struct mail *first = api->lookups_waiting;
+    if (first)
+        api->lookups_waiting = first->next;
+    return (struct lookup *)first; /* the first member of its first member */
 }
 
 static void on_back(struct mail *mail, void *ctx)
 {
-    struct lookup *lookup = (struct lookup *)mail; /* the first member of its first member */
+    struct lookup *lookup = (struct lookup *)mail, *next;
     struct api *api = ctx;
     lookup->answer(lookup);
     policy_layers_unref(&lookup->question.layers);
     api->n_lookups--;
     server_resume(lookup->request);
     lookup_free(lookup);
+    if ((next = take_waiting(api)))
+        post(next);
 }
 
 /* The loop's thread. */
@@ -154,17 +175,34 @@ static void on_answered(struct policy_question *question)
     mailbox_post(lookup->api->mailbox, &question->mail);
 }
 
+static void refuse(struct lookup *lookup)
+{
+    request_answer_line(lookup->request, MHD_HTTP_SERVICE_UNAVAILABLE, "the sidecar is stopping");
+    server_resume(lookup->request);
+    lookup_free(lookup);
+}
+
+void explain_api_cancel_waiting(struct api *api)
+{
+    struct lookup *lookup;
+    while ((lookup = take_waiting(api)))
+        refuse(lookup);
+}
+
 static void ask(struct lookup *lookup)
 {
     struct api *api = lookup->api;
-    if (api->out_of_time) {
-        request_answer_line(lookup->request, MHD_HTTP_SERVICE_UNAVAILABLE, "the sidecar is stopping");
-        lookup_free(lookup);
-        return;
-    }
     lookup->question.answered = on_answered;
-    api->n_lookups++;
-    api->hooks.ask(api->hooks.ctx, &lookup->question);
+    if (api->out_of_time) {
+        refuse(lookup);
+    } else if (api->n_lookups < LOOKUPS_MAX) {
+        post(lookup);
+    } else {
+        struct mail **link = &api->lookups_waiting; /* a connection has one at most: the list is short */
+        while (*link)
+            link = &(*link)->next;
+        *link = &lookup->question.mail;
+    }
 }
 
 static struct lookup *lookup_new(struct api *api, struct request *request, lookup_answer *answer)

@@ -12,5 +12,7 @@ request_handler effective_api_get;
 request_handler suggested_api_get;
 /* The addresses that names led to, learned and revoked ones. */
 request_handler leases_api_get;
+/* Refuses those who wait for their turn at the loop. */
+void explain_api_cancel_waiting(struct api *api);
 
 #endif

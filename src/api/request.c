@@ -1,5 +1,7 @@
 #include "api/request.h"
 
+#include "api/server.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +23,8 @@ void request_free(struct request *request)
 {
     if (!request)
         return;
+    if (request->large_of)
+        request->large_of->answer_bytes -= request->large_bytes;
     if (request->response && !request->shared)
         MHD_destroy_response(request->response);
     buf_done(&request->body);
@@ -63,6 +67,21 @@ void request_answer_line(struct request *request, unsigned status, const char *l
     buf_puts(&body, line);
     buf_putc(&body, '\n');
     request_answer(request, status, "text/plain; charset=utf-8", &body);
+}
+
+void request_answer_large(struct request *request, struct buf *take_body)
+{
+    struct connection_share *share = &request->api->shares[connection_is_inside(request->connection)];
+    if (share->answer_bytes + take_body->cap > ANSWERS_MAX) {
+        buf_done(take_body);
+        request_answer_line(request, MHD_HTTP_SERVICE_UNAVAILABLE, "too many answers that nobody takes");
+        request_answer_header(request, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+        return;
+    }
+    request->large_of = share;
+    request->large_bytes = take_body->cap;
+    share->answer_bytes += take_body->cap;
+    request_answer(request, MHD_HTTP_OK, "application/json", take_body);
 }
 
 void request_answer_shared(struct request *request, unsigned status, struct MHD_Response *response)

@@ -12,11 +12,13 @@
 #include <stdint.h>
 
 #define BODY_MAX (1u << 20)
+#define ANSWERS_MAX (4u << 20)
 
 struct api;
 struct route;
 struct request;
 struct change;
+struct connection_share;
 
 /* Called when the body is there (or is not wanted). Answers the request, or keeps it and answers later: then it is
  * suspended until server_resume(). */
@@ -43,7 +45,9 @@ struct request {
     struct buf body;
     unsigned status; /* of the answer; 0: none yet */
     struct MHD_Response *response;
-    bool shared; /* `response` belongs to somebody else */
+    bool shared;                       /* `response` belongs to somebody else */
+    struct connection_share *large_of; /* NULL: `response` is not counted there */
+    size_t large_bytes;
     bool sent;
     bool suspended;
     /* Policy changes (change.h). */
@@ -66,6 +70,9 @@ bool request_argument(const struct request *request, const char *name, const cha
 /* The answer; exactly one of these per request. It is sent when the handler returns or the request is resumed. When
  * memory runs out the connection is closed without one. */
 void request_answer(struct request *request, unsigned status, const char *content_type, struct buf *take_body);
+/* 200 with JSON of any length, or 503 when clients of the same share (connection.h) hold ANSWERS_MAX of such answers
+ * and do not take them. */
+void request_answer_large(struct request *request, struct buf *take_body);
 /* One line of text; the line break is added here. */
 void request_answer_line(struct request *request, unsigned status, const char *line);
 /* An answer that others get as well, and that its owner keeps until the handler has returned. */

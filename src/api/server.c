@@ -1,6 +1,7 @@
 #include "api/server.h"
 
 #include "api/connection.h"
+#include "api/explain_api.h"
 #include "api/router.h"
 #include "base/cleanup.h"
 
@@ -164,6 +165,7 @@ static void on_out_of_time(struct loop_timer *timer)
     struct api *api = timer->owner;
     api->out_of_time = true;
     change_cancel_waiting(api);
+    explain_api_cancel_waiting(api);
     end_if_done(api);
 }
 

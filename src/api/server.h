@@ -22,8 +22,9 @@ struct api {
     struct log *log;
     struct current current;
     struct change_queue changes;
-    struct effective *effective; /* the newest; NULL: nobody asked yet */
-    unsigned n_lookups;          /* questions that the loop has */
+    struct effective *effective;  /* the newest; NULL: nobody asked yet */
+    unsigned n_lookups;           /* questions that the loop has */
+    struct mail *lookups_waiting; /* that it gets next, in the order in which they came */
     struct event_waiters waiters;
 
     struct loop *loop;

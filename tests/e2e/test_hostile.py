@@ -106,3 +106,17 @@ def test_forged_answers(world, sidecar):
 def test_api(world, sidecar, verb, count):
     with hostile(world.sandbox, verb, count):
         _survives(world, sidecar)
+
+
+def test_answers_that_nobody_takes(world, start):
+    """Without a token, and with as many leases and events as there can be."""
+    with hostile(world.internet, "wide_upstream", ODD):
+        sidecar = start(**{**SETTINGS, "TOKEN": None, "DNS_UPSTREAM": ODD})
+        assert sidecar.request("GET", "/events").status == 200  # from then on they are kept
+        for number in range(1200):
+            dnsclient.ask(world.sandbox, f"n{number}.{'a-name-that-is-long.' * 8}wild.test")
+        assert sidecar.request("GET", "/policy/leases").json()["leasesTotal"] > 1000
+        with hostile(world.sandbox, "takes_nothing", 80):
+            wait_until(lambda: Scrape(sidecar).sum("egress_api_request_duration_seconds_count",
+                                                   http_response_status_code="503") > 10, timeout=10, what="the limit")
+            _survives(world, sidecar, zone="www.allowed.test")

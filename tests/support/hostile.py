@@ -276,6 +276,20 @@ def _requests(make, at_once):
             sock.close()
 
 
+def takes_nothing(count):
+    """They ask for long answers, more than the kernel keeps for them, and read none. Closed ones are opened anew."""
+    asked = (b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n" + b"GET /policy/leases HTTP/1.1\r\nHost: x\r\n\r\n") * 40
+    ready()
+    socks = []
+    while True:
+        if len(socks) == int(count):
+            socks.pop(0).close()
+        with contextlib.suppress(OSError):
+            socks += _connections(1, API)
+            socks[-1].sendall(asked)
+        time.sleep(0.01)
+
+
 def policy_changes(count):
     body = json.dumps({"defaultAction": "allow", "egress": [{"action": "allow", "target": "*"}] * 1000}).encode()
     _requests(lambda: b"POST /policy HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" %

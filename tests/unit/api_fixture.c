@@ -77,6 +77,7 @@ static void on_ask(struct mail *mail, void *ctx)
 {
     struct fixture *f = ctx;
     struct policy_question *question = (struct policy_question *)mail;
+    question->mail.next = &f->asked->mail;
     if (f->hold)
         f->asked = question;
     else
@@ -87,10 +88,11 @@ static void on_ask(struct mail *mail, void *ctx)
 static void on_release(struct mail *mail, void *ctx)
 {
     struct fixture *f = ctx;
-    struct policy_question *question = f->asked;
-    f->asked = NULL;
-    if (question)
+    struct policy_question *question;
+    while ((question = f->asked)) {
+        f->asked = (struct policy_question *)question->mail.next; /* its first member */
         give_answer(f, question);
+    }
     struct policy_change *change = f->held;
     f->held = NULL;
     if (change)

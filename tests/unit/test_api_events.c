@@ -168,6 +168,48 @@ START_TEST(who_went_away_harms_nobody)
 }
 END_TEST
 
+#define HELD 24
+
+/* The kernel takes some answers off the server's hands, so each asks for many. */
+static int ask_and_never_read(void)
+{
+    static const char request[] = "GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
+    int fd = client_connect(&f);
+    for (int i = 0; i < 40; i++)
+        client_send_raw(fd, request, sizeof(request) - 1);
+    return fd;
+}
+
+/* Asks until the answer has this status, and hands back its Retry-After. */
+static char *wait_status(int status)
+{
+    for (uint64_t end_ns = clock_monotonic_ns() + 20 * NS_PER_S; clock_monotonic_ns() < end_ns;) {
+        struct answer answer = client_call(&f, "GET", "/events", NULL, NULL);
+        buf_done(&answer.body);
+        if (answer.status == status)
+            return answer_header(&answer, "Retry-After");
+    }
+    ck_abort_msg("never %d", status);
+}
+
+START_TEST(answers_that_nobody_takes_have_a_limit)
+{
+    char host[201] = "";
+    memset(host, 'a', sizeof(host) - 1);
+    for (int i = 0; i < RECENT_MAX; i++)
+        add(host);
+    int fds[HELD];
+    for (int i = 0; i < HELD; i++)
+        fds[i] = ask_and_never_read();
+    _cleanup_free_ char *retry = wait_status(503);
+    ck_assert_str_eq(retry, "1");
+    client_expect(&f, "GET", "/healthz", NULL, 200, "ok");
+    for (int i = 0; i < HELD; i++)
+        cleanup_close(&fds[i]);
+    ck_assert_ptr_null(wait_status(200));
+}
+END_TEST
+
 START_TEST(other_methods_are_refused)
 {
     struct answer answer = client_call(&f, "POST", "/events", NULL, "x");
@@ -211,6 +253,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, of_too_many_who_wait_the_first_is_answered_before_its_time);
     tcase_add_test(tcase, a_stop_answers_who_waits);
     tcase_add_test(tcase, who_went_away_harms_nobody);
+    tcase_add_test(tcase, answers_that_nobody_takes_have_a_limit);
     tcase_add_test(tcase, other_methods_are_refused);
     tcase_add_test(tcase, without_the_ui_there_are_none);
     tcase_add_test(tcase, the_token_guards_them_and_a_wrong_one_is_in_the_log);

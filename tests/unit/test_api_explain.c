@@ -200,6 +200,52 @@ START_TEST(the_end_waits_for_the_answer)
 }
 END_TEST
 
+static void crowd(int fds[5])
+{
+    fixture_hold(&f);
+    for (int i = 0; i < 5; i++) {
+        fds[i] = client_connect(&f);
+        client_send(fds[i], "GET", "/policy/leases", NULL, NULL, 0);
+        client_expect(&f, "GET", "/healthz", NULL, 200, "ok"); /* so they come in this order */
+    }
+    fixture_wait_questions(&f, 2);
+    ck_assert_uint_eq(f.n_questions, 2);
+}
+
+START_TEST(the_loop_gets_two_questions_at_once)
+{
+    int fds[5];
+    crowd(fds);
+    fixture_release(&f);
+    for (int i = 0; i < 5; i++) {
+        client_expect_answer(fds[i], 200, "{\"status\":\"ok\",\"leases\":[");
+        close(fds[i]);
+    }
+    ck_assert_uint_eq(f.n_questions, 5);
+}
+END_TEST
+
+START_TEST(the_end_refuses_those_whose_turn_has_not_come)
+{
+    int fds[5];
+    crowd(fds);
+    pthread_t stopper;
+    ck_assert_int_eq(pthread_create(&stopper, NULL, stop_soon, NULL), 0);
+    for (int i = 2; i < 5; i++) {
+        client_expect_answer(fds[i], 503, "the sidecar is stopping\n");
+        close(fds[i]);
+    }
+    fixture_release(&f);
+    pthread_join(stopper, NULL);
+    f.api = NULL;
+    for (int i = 0; i < 2; i++) {
+        client_expect_answer(fds[i], 200, "{\"status\":\"ok\",");
+        close(fds[i]);
+    }
+    ck_assert_uint_eq(f.n_questions, 2);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("api_explain");
@@ -214,6 +260,8 @@ Suite *test_suite(void)
     tcase_add_test(tcase, other_requests);
     tcase_add_test(tcase, the_token_guards_them);
     tcase_add_loop_test(tcase, the_end_waits_for_the_answer, 0, 2);
+    tcase_add_test(tcase, the_loop_gets_two_questions_at_once);
+    tcase_add_test(tcase, the_end_refuses_those_whose_turn_has_not_come);
     suite_add_tcase(suite, tcase);
     return suite;
 }
