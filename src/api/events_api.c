@@ -54,9 +54,17 @@ static void settle_all(struct api *api, unsigned max)
     settle(api, &api->waiters.shares[1], max);
 }
 
+/* Those who wait make room for nobody: the others need connections, too. */
+static unsigned waiting_max(const struct api *api)
+{
+    unsigned half = api->settings.connections / 2;
+    return half < EVENTS_WAITING_MAX ? half : EVENTS_WAITING_MAX;
+}
+
 static void on_due(struct loop_timer *timer)
 {
-    settle_all(timer->owner, EVENTS_WAITING_MAX);
+    struct api *api = timer->owner;
+    settle_all(api, waiting_max(api));
 }
 
 static void on_news(struct mail *mail, void *ctx)
@@ -76,7 +84,7 @@ static void wait_for_events(struct api *api, struct request *request)
     if (!waiters->called)
         recent_call(api->settings.recent, api->mailbox, &waiters->news);
     waiters->called = true;
-    settle(api, list, EVENTS_WAITING_MAX); /* an event may have come since it was asked for them */
+    settle(api, list, waiting_max(api)); /* an event may have come since it was asked for them */
 }
 
 static bool parse_number(struct request *request, const char *name, uint64_t max, const char *expected, bool *ret_given,

@@ -7,7 +7,7 @@
 #include "base/mailbox.h"
 
 #define EVENTS_WAIT_MAX_S 25
-#define EVENTS_WAITING_MAX 16 /* of a share */
+#define EVENTS_WAITING_MAX 16 /* of a share, and half of its connections at most */
 #define EVENTS_GATHER_MS 100  /* from an event to the answers: what comes in between is in them, too */
 
 struct waiting_list {

@@ -166,6 +166,20 @@ def test_crowd_that_waits_keeps_nobody_away(world, start):
         poll.wait()
 
 
+def test_few_connections_are_not_all_taken_by_those_who_wait(start):
+    sidecar = start(HTTP_MAX_CONNECTIONS="4")
+    last = _begin(sidecar)
+    polls = []
+    for number in range(1, 7):
+        polls.append(Poll(sidecar, f"?after={last}"))
+        wait_until(lambda number=number: sum(poll.answer is None for poll in polls) == min(number, 2),
+                   what="the oldest to be answered")
+        assert sidecar.healthy()
+    assert sidecar.request("PATCH", "/policy", [{"action": "allow", "target": "www.other.test"}]).status == 200
+    for poll in polls:
+        poll.wait()
+
+
 def test_stop_is_not_held_up(start):
     sidecar = start()
     poll = Poll(sidecar, f"?after={_begin(sidecar)}")
