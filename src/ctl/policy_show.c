@@ -110,7 +110,7 @@ static void put_because(const cJSON *answer, struct buf *ret)
     } else if (!strcmp(layer, "own")) {
         buf_puts(ret, "an address of the sandbox itself");
     } else {
-        buf_puts(ret, strcmp(layer, "own") ? "no rule names it: the default" : "an address of the sandbox itself");
+        buf_puts(ret, "no rule names it: the default");
     }
     if (is_audit(answer))
         buf_puts(ret, "; audit mode: nothing is refused");
