@@ -108,14 +108,16 @@ static void chain_loopback(struct batch *batch, const struct nft_settings *setti
     verdict(&rule, NF_ACCEPT, NULL);
 }
 
-/* The address of such a packet is that of the next hop, which may be an allowed one that forwards it. */
+/* With a route that the sender chose, the address of a packet is that of the next hop, which may be an allowed one that
+ * forwards it. */
 static void refuse_routes(struct batch *batch)
 {
-    for (enum packet_route route = 0; route < PACKET_ROUTES; route++) {
-        struct rule rule = rule_begin(batch, "egress");
-        match_routed_by_sender(&rule, route);
-        verdict(&rule, NFT_GOTO, "refuse");
-    }
+    struct rule rule = rule_begin(batch, "egress");
+    match_ipv4_options(&rule);
+    verdict(&rule, NFT_GOTO, "refuse");
+    rule = rule_begin(batch, "egress");
+    match_routing_header(&rule);
+    verdict(&rule, NFT_GOTO, "refuse");
 }
 
 /* What holds in every sandbox, before any policy. */

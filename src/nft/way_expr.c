@@ -18,18 +18,30 @@ void match_embedded_in(struct rule *rule, enum packet_end end, const struct ip_e
     put_u32(rule, NFTNL_EXPR_LOOKUP_SREG, NFT_REG_1);
 }
 
-void match_routed_by_sender(struct rule *rule, enum packet_route route)
+void match_ipv4_options(struct rule *rule)
 {
-    static const uint8_t types[PACKET_ROUTES] = {IPOPT_LSRR, IPOPT_SSRR, IPPROTO_ROUTING};
-    const uint8_t present = 1;
-    bool v6 = route == ROUTE_HEADER;
-    match_family(rule, v6 ? AF_INET6 : AF_INET);
+    const uint8_t length = 0x0f, none = 0, bare = sizeof(struct iphdr) / 4;
+    match_family(rule, AF_INET);
+    load_payload(rule, NFT_PAYLOAD_NETWORK_HEADER, 0, sizeof(bare), NFT_REG_1);
+    expr_begin(rule, "bitwise");
+    put_u32(rule, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
+    put_u32(rule, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
+    put_u32(rule, NFTNL_EXPR_BITWISE_LEN, sizeof(length));
+    put(rule, NFTNL_EXPR_BITWISE_MASK, &length, sizeof(length));
+    put(rule, NFTNL_EXPR_BITWISE_XOR, &none, sizeof(none));
+    compare(rule, NFT_CMP_NEQ, &bare, sizeof(bare));
+}
+
+void match_routing_header(struct rule *rule)
+{
+    const uint8_t type = IPPROTO_ROUTING, present = 1;
+    match_family(rule, AF_INET6);
     expr_begin(rule, "exthdr");
     put_u32(rule, NFTNL_EXPR_EXTHDR_DREG, NFT_REG_1);
-    put(rule, NFTNL_EXPR_EXTHDR_TYPE, &types[route], sizeof(types[route]));
+    put(rule, NFTNL_EXPR_EXTHDR_TYPE, &type, sizeof(type));
     put_u32(rule, NFTNL_EXPR_EXTHDR_OFFSET, 0);
     put_u32(rule, NFTNL_EXPR_EXTHDR_LEN, 1);
-    put_u32(rule, NFTNL_EXPR_EXTHDR_OP, v6 ? NFT_EXTHDR_OP_IPV6 : NFT_EXTHDR_OP_IPV4);
+    put_u32(rule, NFTNL_EXPR_EXTHDR_OP, NFT_EXTHDR_OP_IPV6);
     put_u32(rule, NFTNL_EXPR_EXTHDR_FLAGS, NFT_EXTHDR_F_PRESENT);
     compare(rule, NFT_CMP_EQ, &present, sizeof(present));
 }

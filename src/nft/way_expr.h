@@ -6,9 +6,11 @@
 
 /* An IPv6 address of this form that leads to an IPv4 address in `set`. */
 void match_embedded_in(struct rule *rule, enum packet_end end, const struct ip_embedding *form, const char *set);
-/* The packet says which way it is to go: with a source route (RFC 791 section 3.1), loose or strict, or with a routing
- * header (RFC 8200 section 4.4). */
-enum packet_route { ROUTE_LOOSE, ROUTE_STRICT, ROUTE_HEADER, PACKET_ROUTES };
-void match_routed_by_sender(struct rule *rule, enum packet_route route);
+/* IPv4 with options (RFC 791 section 3.1), a source route among them maybe: a header of another length than the bare
+ * one's. The kernel's own search for an option finds none in a list that it takes for malformed; the next hop may not
+ * mind. */
+void match_ipv4_options(struct rule *rule);
+/* IPv6 with a routing header (RFC 8200 section 4.4). */
+void match_routing_header(struct rule *rule);
 
 #endif

@@ -200,11 +200,44 @@ START_TEST(routes_that_the_sender_chooses)
     struct nft_policy policy = {.allow = ranges("10.9.0.1", "198.51.100.1", "2001:db8:51::1", NULL)};
     ck_assert_int_eq(send_by_way_of(IPOPT_LSRR, "198.51.100.1", "203.0.113.1"), 0);
     struct nft *nft = installed(&plain, &policy);
-    ck_assert_int_eq(send_by_way_of(IPOPT_RR, "0.0.0.0", "198.51.100.1"), 0);
+    ck_assert_int_eq(send_by_way_of(IPOPT_RR, "0.0.0.0", "198.51.100.1"), EPERM);
     ck_assert_int_eq(send_by_way_of(IPOPT_LSRR, "198.51.100.1", "203.0.113.1"), EPERM);
     ck_assert_int_eq(send_by_way_of(IPOPT_SSRR, "10.9.0.1", "198.51.100.1"), EPERM);
     ck_assert_int_eq(send_with_header(IPPROTO_DSTOPTS, "2001:db8:51::1"), 0);
     ck_assert_int_eq(send_with_header(IPPROTO_ROUTING, "2001:db8:51::1"), EPERM);
+    nft_free(nft);
+}
+END_TEST
+
+/* Through 198.51.100.1 with options that the kernel would not make, up to 12 octets of them; 0 or the error. */
+static int send_options(uint8_t first_octet, const uint8_t *options, size_t size)
+{
+    struct ip_addr source = ip("10.9.0.2"), hop = ip("198.51.100.1");
+    struct sock_addr peer = sock_addr_make(&hop, 0);
+    struct {
+        struct iphdr header;
+        uint8_t options[12];
+    } packet = {.header = {.ttl = 64, .protocol = 253 /* RFC 3692: for experiments */}};
+    memcpy(&packet.header, &first_octet, 1);
+    memcpy(&packet.header.saddr, source.bytes, 4);
+    memcpy(&packet.header.daddr, hop.bytes, 4);
+    if (size)
+        memcpy(packet.options, options, size);
+    int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+    int error = sendto(fd, &packet, sizeof(packet.header) + size, 0, &peer.sa, sock_addr_len(&peer)) < 0 ? errno : 0;
+    close(fd);
+    return error;
+}
+
+START_TEST(malformed_options_hide_no_route)
+{
+    static const uint8_t behind[] = {IPOPT_LSRR, 7, 8, 203, 0, 113, 1, IPOPT_END};
+    static const uint8_t beside[] = {IPOPT_LSRR, 7, 4, 203, 0, 113, 1, IPOPT_RR, 3, 1, IPOPT_END, IPOPT_END};
+    struct nft_policy policy = {.default_allow = true};
+    struct nft *nft = installed(&plain, &policy);
+    ck_assert_int_eq(send_options(0x45, NULL, 0), 0);
+    ck_assert_int_eq(send_options(0x47, behind, sizeof(behind)), EPERM);
+    ck_assert_int_eq(send_options(0x48, beside, sizeof(beside)), EPERM);
     nft_free(nft);
 }
 END_TEST
@@ -262,6 +295,7 @@ Suite *test_suite(void)
     tcase_add_test(tests, clients_from_outside_are_served);
     tcase_add_test(tests, forged_sources);
     tcase_add_test(tests, routes_that_the_sender_chooses);
+    tcase_add_test(tests, malformed_options_hide_no_route);
     tcase_add_test(tests, neighbour_discovery_is_the_kernels);
     tcase_add_test(tests, closed);
     suite_add_tcase(suite, tests);
