@@ -165,12 +165,12 @@ static int cleanup(void)
 }
 
 /* The application may be running already: a start that fails leaves the namespace closed, unless rules of an earlier
- * start are there, which stay: but for those of audit mode, when this start was not to be one. */
-static int fail_closed(int code, bool audit, const struct why *why)
+ * start are there, which stay: but for those of audit mode, unless `audit_guards`. */
+static int fail_closed(int code, bool audit_guards, const struct why *why)
 {
     struct why closing;
     complain(code, why);
-    if (nft_close_unless_guarded(audit, &closing))
+    if (nft_close_unless_guarded(audit_guards, &closing))
         fprintf(stderr, "opensandbox-egress: and the namespace could not be closed: %s\n", closing.text);
     return code;
 }
@@ -194,7 +194,7 @@ static int run(void)
     if (end.code == EXIT_NO_CAPABILITY)
         complain(end.code, &end.why);
     else if (end.code != EXIT_OK)
-        fail_closed(end.code, config->audit, &end.why);
+        fail_closed(end.code, config->audit || end.port_taken, &end.why);
     if (end.unfinished)
         _exit(end.code);
     config_free(config);

@@ -104,10 +104,12 @@ static void log_start(struct daemon *daemon)
 static enum daemon_exit start(struct daemon *daemon, struct why *why)
 {
     /* A low port may take CAP_NET_BIND_SERVICE; all else is read and opened with the rights that stay. */
-    if (listeners_open(daemon->config, &daemon->listeners, why) || privileges_drop(why))
+    int error = listeners_open(daemon->config, &daemon->listeners, why);
+    daemon->end.port_taken = error == -EADDRINUSE;
+    if (error || privileges_drop(why))
         return EXIT_UNAVAILABLE;
     struct kept_upstreams kept;
-    int error = nft_recall_upstreams(kept.list, SOURCES_UPSTREAMS_MAX, &kept.n, why);
+    error = nft_recall_upstreams(kept.list, SOURCES_UPSTREAMS_MAX, &kept.n, why);
     if (!error)
         error = nft_recall_search(&kept.search, &kept.has_search, why);
     if (error)

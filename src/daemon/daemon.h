@@ -18,6 +18,7 @@ enum daemon_exit {
 struct daemon_end {
     enum daemon_exit code;
     struct why why;  /* unless EXIT_OK; the caller closes the namespace then */
+    bool port_taken; /* nothing was begun: whoever has it may be the sidecar that is to be here */
     bool unfinished; /* a thread still runs (it hangs in a write, say): end with _exit(), free nothing it may use */
 };
 

@@ -250,18 +250,23 @@ def test_hangup_opens_log_files_again(world, start, tmp_path):
     assert moved.read_text() == before
 
 
+@pytest.mark.parametrize("mode", ["dns+nft", "dns+nft+audit"])
 @pytest.mark.parametrize("settings", [{}, {"HTTP_ADDR": ":18081"}, {"DNS_PORT": "15354"}],
                          ids=["same", "other API port", "other DNS port"])
-def test_second_instance_changes_nothing(world, start, tmp_path, settings):
-    sidecar = start(RULES=RULES, POLICY_FILE=str(tmp_path / "policy.json"))
+def test_second_instance_changes_nothing(world, start, tmp_path, settings, mode):
+    sidecar = start(RULES=RULES, POLICY_FILE=str(tmp_path / "policy.json"), MODE=mode)
     sidecar.request("POST", "/policy", RULES)
     before = ruleset.at_rest(world.sandbox)
-    second = Sidecar(world.sandbox, tmp_path, RULES={"defaultAction": "allow"}, **settings)
+    second = Sidecar(world.sandbox, tmp_path, RULES={"defaultAction": "allow"}, MODE="dns+nft", **settings)
     assert second.wait_end() == PORT_TAKEN
     assert second.stderr.count("\n") == 1, second.stderr
     assert ruleset.at_rest(world.sandbox) == before
-    _works(world)
-    assert sidecar.healthy()
+    if mode == "dns+nft":
+        _works(world)
+        assert sidecar.healthy()
+    else:
+        assert connects(world.sandbox, "203.0.113.66")
+        assert sidecar.request("GET", "/healthz").status == 200
 
 
 def test_cleanup(world, start):
