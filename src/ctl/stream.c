@@ -2,13 +2,17 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 int stream_next(struct stream *stream, struct command *command, unsigned wait_s, cJSON **ret_answer,
                 const cJSON **ret_events)
 {
+    static const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
     char path[128] = "/events";
-    if (stream->begun)
+    if (stream->begun) {
+        nanosleep(&pause, NULL);
         snprintf(path, sizeof(path), "/events?after=%.0f&started=%.0f&wait=%u", stream->last, stream->started, wait_s);
+    }
     const struct request request = {.method = "GET", .path = path, .wait_s = wait_s};
     _cleanup_reply_ struct reply reply = {0};
     int code = client_ask(command->client, &request, &reply, &command->why);

@@ -11,7 +11,8 @@ struct stream {
     double lost;          /* how many came since the first batch and were gone before they were seen */
 };
 
-/* The next events, oldest first: at first those that are kept, later those that come within `wait_s` seconds, if any.
+/* The next events, oldest first: at first those that are kept, later those that come within `wait_s` seconds, if any,
+ * after a tenth of a second, so that a busy sandbox does not keep both sides busy with small answers.
  * `ret_events` belongs to `ret_answer`, which the caller deletes. 0, or an exit code with `why`. */
 int stream_next(struct stream *stream, struct command *command, unsigned wait_s, cJSON **ret_answer,
                 const cJSON **ret_events);

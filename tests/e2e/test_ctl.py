@@ -11,11 +11,14 @@ import struct
 import subprocess
 import termios
 import threading
+import time
 
 import pytest
 
 from tests.e2e.test_policy_api import rules
 from tests.support import dnsclient
+from tests.support.hostile import hostile
+from tests.support.metrics import Scrape
 from tests.support.sidecar import BINARY, PORT, environment
 from tests.support.tcpclient import connection, connects
 from tests.support.waiting import PATIENCE, wait_until
@@ -279,6 +282,15 @@ def test_events_are_followed(world, start):
         sidecar.stop()
         assert process.wait(20 * PATIENCE) == UNAVAILABLE
         assert process.stderr.read().count("\n") == 1
+
+
+def test_busy_sandbox_does_not_keep_the_client_busy(world, start):
+    sidecar = start(RULES=POLICY, LOG_LEVEL="warn")
+    asked = lambda: Scrape(sidecar).sum("egress_api_request_duration_seconds_count", http_route="/events")
+    with hostile(world.sandbox, "flood", "flood.test", 20_000, 1), Terminal(world, "top") as terminal:
+        begin = time.monotonic()
+        terminal.wait(lambda _: asked() >= 8)
+        assert time.monotonic() - begin > 0.5, "ten a second at most"
 
 
 def test_events_that_failed_and_audit(world, start, ctl):
