@@ -185,6 +185,21 @@ def test_names_beyond_the_limit_are_told_apart(world, page, browser):
     browser.wait_text("Too many new names below this wildcard", ".panel")
 
 
+def test_rules_may_be_called_like_words_of_the_page(world, page, browser):
+    names = "dns", "dot", "doh", "constructor"
+    page(RULES={"egress": [{"action": "deny", "target": name} for name in names]})
+    for name in names:
+        dnsclient.ask(world.sandbox, name)
+        _wait_row(browser, name, lambda cells, name=name: (cells[1], cells[-1]) == (name, "Allow…"))
+        _row_button(browser, name, name).click()
+        browser.wait_text(f"the policy's rule “deny {name}” decides", ".panel")
+        assert "refused, whatever" not in browser.text(".panel") and "blocked" not in browser.text(".panel")
+        _row_button(browser, name, name).click()
+    assert not connects(world.sandbox, "203.0.113.10", 853)
+    _wait_row(browser, "203.0.113.10 tcp/853", lambda cells: (cells[1], cells[-1]) == ("dot", ""))
+    assert not browser.complaints()
+
+
 HOSTILE = [b"<script>hacked=1</script>", b"<img src=x onerror=hacked=1>", b"\"'><svg onload=hacked=1>", b"&lt;b&gt;",
            b"${hacked=1}", b"\xe2\x80\xae\xf0\x9f\x98\x80\xff", b"javascript:hacked=1", b"a\x00b\nc"]
 
