@@ -37,18 +37,18 @@ struct policy_layers enforcer_layers(const struct enforcer *enforcer);
 int enforcer_install(struct enforcer *enforcer, struct why *why);
 /* Enforces `next` (a reference is taken) in one turn of the loop. On failure the old policy is in force everywhere. */
 int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *why);
-/* What enforcing `next` would take away goes into `ret`, of addresses and flows the first ENFORCER_PREVIEW_MAX each. Then
- * `done` is called, soon, with 0 or -errno. Changes nothing. One at a time. */
+/* What enforcing `next` would take away goes into `ret`, of addresses and flows the first ENFORCER_PREVIEW_MAX each.
+ * Then `done` is called, soon, with 0 or -errno. Changes nothing. One at a time. */
 void enforcer_preview(struct enforcer *enforcer, struct policy *next, struct forecast *ret,
                       void (*done)(void *ctx, int error, const struct why *why), void *ctx);
-/* The policy that was applied last stays: counts it, and ends the open flows that lost permission. `done` is called then;
- * it hands its verdict to enforcer_settled(). */
+/* The policy that was applied last stays: counts it, and ends the open flows that lost permission. `done` is called
+ * then; it hands its verdict to enforcer_settled(). */
 void enforcer_settle(struct enforcer *enforcer, nft_settled *done, void *ctx);
 /* Logs when they could not be ended. `enforcer` is a struct enforcer. */
 void enforcer_settled(void *enforcer, int error, const struct why *why);
 /* Rereads the always files; a bad new version leaves the last good rules in force. Logs and counts what came of it,
- * unless `again`: the same version failed before. True when this version need not be read again: its rules are in force,
- * or their text is at fault. Blocks on the disk. */
+ * unless `again`: the same version failed before. True when this version need not be read again: its rules are in
+ * force, or their text is at fault. Blocks on the disk. */
 bool enforcer_reload_always(struct enforcer *enforcer, bool again);
 /* Puts the kernel's table in place anew when somebody else changed nftables, and logs it; guards new
  * devices. False when it may not be in place; `why` says why then. To be called every second and when devices come or

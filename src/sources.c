@@ -80,16 +80,17 @@ static int read_policy(const struct config *config, struct policy **ret, struct 
         int error = read_policy_file(path, ret, warning);
         /* RULES may allow more than the policy that was written there. */
         if (error == -EACCES)
-            return why_set(why, error,
-                           "OPENSANDBOX_EGRESS_POLICY_FILE=\"%s\": user %u must not read it, and CAP_NET_ADMIN is all that "
-                           "is left of root's rights: expected a file and folders that this user may read",
-                           path, (unsigned)geteuid());
+            return why_set(
+                why, error,
+                "OPENSANDBOX_EGRESS_POLICY_FILE=\"%s\": user %u must not read it, and CAP_NET_ADMIN is all that "
+                "is left of root's rights: expected a file and folders that this user may read",
+                path, (unsigned)geteuid());
         if (error == -ENOENT)
             warning->text[0] = '\0';
         if (!error && !can_be_written(path))
             why_set(warning, 0,
-                    "OPENSANDBOX_EGRESS_POLICY_FILE=\"%s\": user %u must not write it (%s): no change will be accepted", path,
-                    (unsigned)geteuid(), strerrordesc_np(errno));
+                    "OPENSANDBOX_EGRESS_POLICY_FILE=\"%s\": user %u must not write it (%s): no change will be accepted",
+                    path, (unsigned)geteuid(), strerrordesc_np(errno));
         if (!error || error == -ENOMEM)
             return error;
     }

@@ -25,7 +25,7 @@ struct sources {
     struct sock_addr upstreams[SOURCES_UPSTREAMS_MAX];
     size_t n_upstreams;
     struct resolv_conf resolv_conf; /* empty when it cannot be read; its search list is that of the first start */
-    struct search_text search;       /* that list as text */
+    struct search_text search;      /* that list as text */
     struct why warnings[SOURCES_WARNINGS]; /* empty text: none */
 };
 

@@ -25,7 +25,7 @@ struct policy_change {
     bool dry_run;        /* change nothing; fill `forecast` */
     int error;           /* the verdict: 0, or -errno with `why`, and then the old policy is still in force */
     struct why why;
-    struct forecast forecast; /* dry run: what would be taken away; the API's to release */
+    struct forecast forecast;                       /* dry run: what would be taken away; the API's to release */
     void (*answered)(struct policy_change *change); /* for the loop to call; the change is the API's again then */
 };
 
@@ -38,8 +38,8 @@ struct policy_question {
     struct lease_info lease;     /* of the address */
     bool is_own;                 /* the address is this namespace's, where no policy looks */
     struct seen *seen;           /* a copy, for the API to free; NULL when memory is short */
-    struct buf leases;           /* elements of a JSON array, as lease_info_to_json() writes them; the API's to release */
-    size_t n_leases;             /* in all: `leases` may hold the first of them only */
+    struct buf leases; /* elements of a JSON array, as lease_info_to_json() writes them; the API's to release */
+    size_t n_leases;   /* in all: `leases` may hold the first of them only */
     void (*answered)(struct policy_question *question); /* for the loop to call; the question is the API's again then */
 };
 

@@ -42,7 +42,8 @@ struct change_queue {
 void change_queue_init(struct api *api);
 /* Queues the request, and starts it when its turn is now. */
 void change_submit(struct api *api, struct request *request, change_maker *make);
-/* Refuses: answers with one line and, unless it was a dry run, records egress.update_failed. Always false, for makers. */
+/* Refuses: answers with one line and, unless it was a dry run, records egress.update_failed. Always false, for makers.
+ */
 bool change_refuse(struct api *api, struct request *request, unsigned status, const char *line);
 /* Answers all who wait for their turn with 503. The one under way is left to end. */
 void change_cancel_waiting(struct api *api);

@@ -1,5 +1,6 @@
-/* GET of /policy/explain, /policy/effective, /policy/suggested and /policy/leases: what is in force, the always files and learned
- * addresses included, and what would have been enough. The loop is asked for it; the requests wait suspended. */
+/* GET of /policy/explain, /policy/effective, /policy/suggested and /policy/leases: what is in force, the always files
+ * and learned addresses included, and what would have been enough. The loop is asked for it; the requests wait
+ * suspended. */
 #ifndef API_EXPLAIN_API_H
 #define API_EXPLAIN_API_H
 

@@ -111,7 +111,8 @@ void router_dispatch(struct api *api, struct request *request, const char *path)
     request_answer_header(request, MHD_HTTP_HEADER_ALLOW, route->allow);
 }
 
-/* A method is text from a stranger; records and metrics name the known ones only (OpenTelemetry, http.request.method). */
+/* A method is text from a stranger; records and metrics name the known ones only (OpenTelemetry, http.request.method).
+ */
 static const char *method_label(const char *method)
 {
     static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"};

@@ -31,8 +31,8 @@ struct lease_info {
 
 /* What a change of policy would take away, as JSON arrays of which the buffers may hold the first elements only. */
 struct forecast {
-    struct buf revoked; /* learned addresses, as lease_info_to_json() writes them */
-    struct buf flows;   /* open ones, as flow_to_json() does */
+    struct buf revoked;        /* learned addresses, as lease_info_to_json() writes them */
+    struct buf flows;          /* open ones, as flow_to_json() does */
     size_t n_revoked, n_flows; /* in all */
 };
 

@@ -42,8 +42,8 @@ int mailbox_new(struct loop *loop, void *ctx, struct mailbox **ret)
         return -ENOMEM;
     box->loop = loop;
     box->ctx = ctx;
-    box->source = (struct loop_source){
-        .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = deliver_all, .owner = box};
+    box->source =
+        (struct loop_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = deliver_all, .owner = box};
     int error = box->source.fd < 0 ? -errno : loop_add(loop, &box->source, EPOLLIN);
     if (error) {
         if (box->source.fd >= 0)

@@ -1,7 +1,7 @@
 /* A few files of one folder, watched in the loop: by inotify, and by looking now and then, since not every file system
  * tells. Whatever way a file changes counts: written in place, renamed over, deleted, reached through symbolic links
- * that are exchanged (a Kubernetes ConfigMap), mounted one by one; the folder may come and go. Only what happens to folders
- * further up than the one above it is seen no sooner than at the next look. */
+ * that are exchanged (a Kubernetes ConfigMap), mounted one by one; the folder may come and go. Only what happens to
+ * folders further up than the one above it is seen no sooner than at the next look. */
 #ifndef BASE_WATCH_H
 #define BASE_WATCH_H
 

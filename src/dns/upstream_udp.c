@@ -13,8 +13,9 @@
 #include <sys/socket.h>
 
 #define BATCH 64
-#define BULK_MAX 60000 /* bytes of datagrams that are sent as one packet; the kernel's limit is that of an IP packet   \
-                        */
+#define BULK_MAX                                                                                                       \
+    60000 /* bytes of datagrams that are sent as one packet; the kernel's limit is that of an IP packet                \
+           */
 #define SOCKETS_PER_UPSTREAM 16
 #define ANSWER_MAX 2048 /* we ask for 1232 at most */
 #define SOCKET_BUFFER (1 << 20)

@@ -55,7 +55,8 @@ void policy_unref(struct policy *policy);
 
 enum action policy_default(const struct policy *policy);
 size_t policy_count(const struct policy *policy);
-/* -E2BIG with `why` = "egress rule total count N exceeds limit L" when these are too many rules; a limit of 0 is none. */
+/* -E2BIG with `why` = "egress rule total count N exceeds limit L" when these are too many rules; a limit of 0 is none.
+ */
 int policy_check_count(size_t count, size_t max_rules, struct why *why);
 const struct rule *policy_rule(const struct policy *policy, size_t i);
 /* `allow_all` (default allow, no rules), `deny_all` (default deny, no rules), else `enforcing`. */

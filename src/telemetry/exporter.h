@@ -31,8 +31,8 @@ struct exporter_settings {
 
 struct exporter;
 
-/* Opens the outputs and loads what the network takes. -errno with `why` naming the path that cannot be written; -ELIBACC:
- * see network_new(). To be released with exporter_stop(), started or not. */
+/* Opens the outputs and loads what the network takes. -errno with `why` naming the path that cannot be written;
+ * -ELIBACC: see network_new(). To be released with exporter_stop(), started or not. */
 int exporter_new(const struct exporter_settings *settings, struct exporter **ret, struct why *why);
 /* Starts the thread, which takes over the caller's signal mask (block what main handles; SIGPIPE must be ignored). */
 int exporter_start(struct exporter *exporter, struct why *why);

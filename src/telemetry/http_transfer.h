@@ -2,8 +2,8 @@
 #ifndef TELEMETRY_HTTP_TRANSFER_H
 #define TELEMETRY_HTTP_TRANSFER_H
 
-#include "base/url.h"
 #include "base/curl.h"
+#include "base/url.h"
 #include "telemetry/http.h"
 
 #include <sys/queue.h>

@@ -1,4 +1,5 @@
-/* Preloaded: CLOCK_REALTIME is off by the seconds that the file named by CLOCK_JUMP holds, 8 bytes, as soon as it does. */
+/* Preloaded: CLOCK_REALTIME is off by the seconds that the file named by CLOCK_JUMP holds, 8 bytes, as soon as it does.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

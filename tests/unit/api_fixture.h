@@ -42,7 +42,7 @@ struct fixture {
     struct policy_change *held; /* its thread's */
     struct policy_question *asked;
     struct policy *deny_always, *allow_always;
-    struct policy *in_force;    /* its thread's until fixture_stop() */
+    struct policy *in_force; /* its thread's until fixture_stop() */
     struct mail release, end;
     atomic_bool hold, healthy;
     atomic_int error; /* the next verdict but `fail_after` ones */

@@ -1,4 +1,5 @@
-/* What most tests of the kernel's side begin with: settings, the strictest policy, names, and who decides about them. */
+/* What most tests of the kernel's side begin with: settings, the strictest policy, names, and who decides about them.
+ */
 #ifndef TESTS_UNIT_NFT_PLAIN_H
 #define TESTS_UNIT_NFT_PLAIN_H
 

@@ -57,9 +57,11 @@ END_TEST
 
 START_TEST(follows_cname_chains_in_any_order)
 {
-    const char *in_order[] = {"a.test. 60 IN CNAME b.test.", "b.test. 60 IN CNAME c.test.", "c.test. 60 IN A 192.0.2.9"};
+    const char *in_order[] = {"a.test. 60 IN CNAME b.test.", "b.test. 60 IN CNAME c.test.",
+                              "c.test. 60 IN A 192.0.2.9"};
     COLLECT("a.test", LDNS_RR_TYPE_A, in_order, "192.0.2.9");
-    const char *reversed[] = {"c.test. 60 IN A 192.0.2.9", "b.test. 60 IN CNAME c.test.", "a.test. 60 IN CNAME b.test."};
+    const char *reversed[] = {"c.test. 60 IN A 192.0.2.9", "b.test. 60 IN CNAME c.test.",
+                              "a.test. 60 IN CNAME b.test."};
     COLLECT("a.test", LDNS_RR_TYPE_A, reversed, "192.0.2.9");
 }
 END_TEST
@@ -157,8 +159,8 @@ START_TEST(agrees_with_a_plain_walk)
             bool cname = random_below(&random, 3) == 0 && target[owner] < 0;
             if (cname)
                 target[owner] = (int)to;
-            snprintf(text[i], sizeof(text[i]), cname ? "n%u.test. 60 IN CNAME n%u.test." : "n%u.test. 60 IN A 192.0.2.%u",
-                     owner, cname ? to : i);
+            snprintf(text[i], sizeof(text[i]),
+                     cname ? "n%u.test. 60 IN CNAME n%u.test." : "n%u.test. 60 IN A 192.0.2.%u", owner, cname ? to : i);
             records[i] = text[i];
         }
         response("n0.test", LDNS_RR_TYPE_A, records, n, &msg);

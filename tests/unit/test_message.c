@@ -1,4 +1,5 @@
-/* The scanner against hand-made traps, and against ldns on mutated messages: whatever ours accepts, ldns reads alike. */
+/* The scanner against hand-made traps, and against ldns on mutated messages: whatever ours accepts, ldns reads alike.
+ */
 #include "dns/message.h"
 
 #include "dns_wire.h"
@@ -116,11 +117,13 @@ START_TEST(refuses_odd_names)
         const char *name;
         size_t len;
     } names[] = {
-        {"\xC0\x0C", 2},       /* a pointer to itself */
-        {"\3abc\xC0\x0C", 6},  /* a pointer behind a label */
-        {"\x40\0", 2},         /* a label type that never was */
+        {"\xC0\x0C", 2},      /* a pointer to itself */
+        {"\3abc\xC0\x0C", 6}, /* a pointer behind a label */
+        {"\x40\0", 2},        /* a label type that never was */
         {"\x80\0", 2},
-        {"\x3F""abc\0", 5},    /* a label that runs out of the message */
+        {"\x3F"
+         "abc\0",
+         5}, /* a label that runs out of the message */
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         memset(msg.data, 0, 12);

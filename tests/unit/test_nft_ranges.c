@@ -109,8 +109,8 @@ static void check_set(const char *set, const struct ip_range *ranges, size_t n, 
     for (size_t i = 0; i < n; i++)
         append(expected, sizeof(expected), &ranges[i]);
     listed(set, got, sizeof(got));
-    ck_assert_msg(strcmp(got, expected) == 0, "TEST_SEED=%" PRIu64 " round %d, %s: %s instead of %s", random->seed, round,
-                  set, got, expected);
+    ck_assert_msg(strcmp(got, expected) == 0, "TEST_SEED=%" PRIu64 " round %d, %s: %s instead of %s", random->seed,
+                  round, set, got, expected);
 }
 
 START_TEST(any_policy_follows_any_other)
@@ -145,7 +145,8 @@ END_TEST
 START_TEST(what_stays_is_not_touched)
 {
     const struct nft_policy first = {.allow = ranges("10.1.0.0/16", "10.3.0.0/16", "10.5.0.0/16", "10.7.0.0/16", NULL)};
-    const struct nft_policy second = {.allow = ranges("10.1.0.0/16", "10.9.0.0/16", "10.5.0.0/16", "10.7.0.0/16", NULL)};
+    const struct nft_policy second = {.allow =
+                                          ranges("10.1.0.0/16", "10.9.0.0/16", "10.5.0.0/16", "10.7.0.0/16", NULL)};
     struct nft *nft = installed(&plain, &first);
     FILE *monitor = popen("echo $$; exec nft monitor", "re");
     ck_assert_ptr_nonnull(monitor);
@@ -181,7 +182,8 @@ START_TEST(sets_that_others_changed_are_replaced_whole)
     struct why why = {""};
     run("nft '%s'", harms[_i]);
     ck_assert_msg(nft_apply(nft, &second, nothing, NULL, &why) == 0, "%s", why.text);
-    expect("nft list set inet opensandbox allow_v4", "elements = { 10.1.0.0/16, 10.5.0.0/16,\n\t\t\t     10.9.0.0/16 }");
+    expect("nft list set inet opensandbox allow_v4",
+           "elements = { 10.1.0.0/16, 10.5.0.0/16,\n\t\t\t     10.9.0.0/16 }");
     nft_free(nft);
 }
 END_TEST

@@ -89,7 +89,7 @@ START_TEST(revoked_addresses_without_a_name_stay_revoked)
         "add element inet opensandbox dyn_allow_v4 { 198.51.100.8 timeout 5m }'");
     nft_free(restarted(&plain, &deny_all, none));
     expect(LIST_REVOKED, "{ 198.51.100.9 timeout "); /* nine minutes, or somewhat less */
-    expect_not(LIST_ALLOW, "198.51.100.8"); /* while permission needs a name */
+    expect_not(LIST_ALLOW, "198.51.100.8");          /* while permission needs a name */
     const struct nft_policy open = {.default_allow = true};
     nft_free(restarted(&plain, &open, none));
     expect_not(LIST_REVOKED, "198.51.100.9");
