@@ -18,6 +18,7 @@ struct client;
 struct connection_share {
     unsigned n;
     struct client *oldest, *newest; /* with a deadline, in the order in which those began */
+    unsigned n_lookups;             /* requests that wait for the loop (explain_api.h) */
     size_t answer_bytes;            /* of large answers under way (request.h) */
 };
 

@@ -23,6 +23,7 @@ struct lookup {
     struct policy_question question; /* to the loop and back */
     struct api *api;
     struct request *request;
+    struct connection_share *share;
     lookup_answer *answer;
     struct rule_list *target; /* NULL, or one rule with the name or address in question */
 };
@@ -31,6 +32,8 @@ static void lookup_free(struct lookup *lookup)
 {
     if (!lookup)
         return;
+    if (lookup->share)
+        lookup->share->n_lookups--;
     rule_list_free(lookup->target);
     seen_free(lookup->question.seen);
     buf_done(&lookup->question.leases);
@@ -192,6 +195,14 @@ void explain_api_cancel_waiting(struct api *api)
 static void ask(struct lookup *lookup)
 {
     struct api *api = lookup->api;
+    struct connection_share *share = &api->shares[connection_is_inside(lookup->request->connection)];
+    if (share->n_lookups >= api->settings.connections / 2) { /* those who wait make room for nobody */
+        request_answer_busy(lookup->request, "too many questions at once");
+        lookup_free(lookup);
+        return;
+    }
+    lookup->share = share;
+    share->n_lookups++;
     lookup->question.answered = on_answered;
     if (api->out_of_time) {
         refuse(lookup);

@@ -69,13 +69,18 @@ void request_answer_line(struct request *request, unsigned status, const char *l
     request_answer(request, status, "text/plain; charset=utf-8", &body);
 }
 
+void request_answer_busy(struct request *request, const char *line)
+{
+    request_answer_line(request, MHD_HTTP_SERVICE_UNAVAILABLE, line);
+    request_answer_header(request, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+}
+
 void request_answer_large(struct request *request, struct buf *take_body)
 {
     struct connection_share *share = &request->api->shares[connection_is_inside(request->connection)];
     if (share->answer_bytes + take_body->cap > ANSWERS_MAX) {
         buf_done(take_body);
-        request_answer_line(request, MHD_HTTP_SERVICE_UNAVAILABLE, "too many answers that nobody takes");
-        request_answer_header(request, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+        request_answer_busy(request, "too many answers that nobody takes");
         return;
     }
     request->large_of = share;

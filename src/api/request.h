@@ -73,6 +73,8 @@ void request_answer(struct request *request, unsigned status, const char *conten
 /* 200 with JSON of any length, or 503 when clients of the same share (connection.h) hold ANSWERS_MAX of such answers
  * and do not take them. */
 void request_answer_large(struct request *request, struct buf *take_body);
+/* 503, with a Retry-After. */
+void request_answer_busy(struct request *request, const char *line);
 /* One line of text; the line break is added here. */
 void request_answer_line(struct request *request, unsigned status, const char *line);
 /* An answer that others get as well, and that its owner keeps until the handler has returned. */

@@ -77,7 +77,7 @@ static void on_ask(struct mail *mail, void *ctx)
 {
     struct fixture *f = ctx;
     struct policy_question *question = (struct policy_question *)mail;
-    question->mail.next = &f->asked->mail;
+    question->mail.next = (struct mail *)f->asked; /* its first member */
     if (f->hold)
         f->asked = question;
     else

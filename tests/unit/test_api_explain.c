@@ -119,6 +119,8 @@ END_TEST
 START_TEST(many_at_once)
 {
     int clients[64];
+    fixture_stop(&f);
+    fixture_start(&f, (struct api_settings){.connections = 128});
     for (int i = 0; i < 64; i++)
         clients[i] = client_connect(&f);
     for (int i = 0; i < 64; i++) {
@@ -225,6 +227,28 @@ START_TEST(the_loop_gets_two_questions_at_once)
 }
 END_TEST
 
+START_TEST(half_of_the_connections_may_ask_the_loop)
+{
+    fixture_stop(&f);
+    fixture_start(&f, (struct api_settings){.connections = 10});
+    int fds[5];
+    crowd(fds);
+    struct answer answer = client_call(&f, "GET", "/policy/leases", NULL, NULL);
+    _cleanup_free_ char *retry = answer_header(&answer, "Retry-After");
+    ck_assert_int_eq(answer.status, 503);
+    ck_assert_str_eq(retry, "1");
+    buf_done(&answer.body);
+    fixture_release(&f);
+    for (int i = 0; i < 5; i++) {
+        client_expect_answer(fds[i], 200, "{\"status\":\"ok\",");
+        close(fds[i]);
+    }
+    answer = client_call(&f, "GET", "/policy/leases", NULL, NULL);
+    ck_assert_int_eq(answer.status, 200);
+    buf_done(&answer.body);
+}
+END_TEST
+
 START_TEST(the_end_refuses_those_whose_turn_has_not_come)
 {
     int fds[5];
@@ -261,6 +285,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, the_token_guards_them);
     tcase_add_loop_test(tcase, the_end_waits_for_the_answer, 0, 2);
     tcase_add_test(tcase, the_loop_gets_two_questions_at_once);
+    tcase_add_test(tcase, half_of_the_connections_may_ask_the_loop);
     tcase_add_test(tcase, the_end_refuses_those_whose_turn_has_not_come);
     suite_add_tcase(suite, tcase);
     return suite;
