@@ -1,5 +1,6 @@
 """OTLP/gRPC against a server that is not ours (python3-grpcio), over plaintext HTTP/2."""
 
+import contextlib
 import re
 import socket
 import time
@@ -50,28 +51,32 @@ def test_compressed_messages_and_headers(start, collector):
     assert collector.wait_record(lambda r: r.event_name == "egress.loaded")
 
 
+def _first_request(server, pattern):
+    """What comes on the first connection that brings it: one from before the table was in place is cut, and made anew."""
+    server.settimeout(10 * PATIENCE)
+    while True:
+        peer, _ = server.accept()
+        with peer, contextlib.suppress(TimeoutError, ConnectionError):
+            peer.settimeout(2 * PATIENCE)
+            seen = b""
+            while more := peer.recv(65536):
+                seen += more
+                if re.search(pattern, seen, re.S):
+                    return seen
+
+
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 def test_compression_is_of_the_message(world, start, compression):
     """On the wire, since grpcio takes it off unseen: the flag, the length, and what gzip begins with."""
     with world.internet.inside():
         server = socket.create_server(("192.0.2.80", 4319))
-    try:
+    with server:
         start(**exporting(OTEL_EXPORTER_OTLP_ENDPOINT="http://192.0.2.80:4319", OTEL_METRICS_EXPORTER="none",
                           OTEL_EXPORTER_OTLP_COMPRESSION=compression))
-        server.settimeout(10 * PATIENCE)
-        peer, _ = server.accept()
-        with peer:
-            peer.settimeout(10 * PATIENCE)
-            seen = b""
-            pattern = rb"\x01\x00\x00..\x1f\x8b\x08" if compression == "gzip" else rb"\x00\x00\x00..\x0a..?\x0a"
-            while not re.search(pattern, seen, re.S):
-                more = peer.recv(65536)
-                assert more, seen
-                seen += more
-        assert seen.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        assert (b"\x1f\x8b\x08" in seen) == (compression == "gzip")
-    finally:
-        server.close()
+        seen = _first_request(server, rb"\x01\x00\x00..\x1f\x8b\x08" if compression == "gzip" else
+                              rb"\x00\x00\x00..\x0a..?\x0a")
+    assert seen.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert (b"\x1f\x8b\x08" in seen) == (compression == "gzip")
 
 
 def test_an_endpoint_without_a_scheme(start, collector):
