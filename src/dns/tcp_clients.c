@@ -207,11 +207,11 @@ static bool receive(struct tcp_client *client)
     return true;
 }
 
-static void read_messages(struct tcp_client *client)
+static void read_messages(struct tcp_client *client, unsigned spare)
 {
     /* What waits behind a full pipeline goes first; the buffer may be full of it. */
     if (has_message(client) || receive(client))
-        serve(client, MESSAGES_FOR_WAITING);
+        serve(client, spare);
     else
         close_client(client);
 }
@@ -249,7 +249,7 @@ static void client_ready(struct loop_source *source, uint32_t events)
     else if (events & EPOLLOUT)
         write_replies(client);
     else
-        read_messages(client);
+        read_messages(client, MESSAGES_FOR_WAITING);
 }
 
 static struct tcp_client *client_of(struct tcp_member *member)
@@ -260,7 +260,7 @@ static struct tcp_client *client_of(struct tcp_member *member)
 static unsigned burden(struct tcp_member *member)
 {
     const struct tcp_client *client = client_of(member);
-    return client->out_len ? TCP_STALLED : client->refs;
+    return client->out_len ? TCP_STALLED : client->refs + has_message(client);
 }
 
 static void make_place(struct tcp_clients *set)
@@ -293,7 +293,7 @@ int tcp_clients_add(struct tcp_clients *set, int fd, const struct sock_addr *pee
     set->n++;
     touch(client);
     /* Its query came most often before it was accepted, and is taken before somebody makes room for the next one. */
-    read_messages(client);
+    read_messages(client, 0);
     return 0;
 }
 
