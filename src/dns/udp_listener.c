@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/sock_diag.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,11 +20,16 @@ struct udp_listener {
     bool listening;
     uint16_t number;
     struct udp_listener_callbacks callbacks;
-    struct mmsghdr in[UDP_BATCH], out[UDP_BATCH];
-    struct iovec in_iov[UDP_BATCH], out_iov[UDP_BATCH];
-    struct sock_addr peers[UDP_BATCH], to[UDP_BATCH];
+    struct mmsghdr in[UDP_BATCH];
+    struct iovec in_iov[UDP_BATCH];
+    struct sock_addr peers[UDP_BATCH];
     uint8_t buffers[UDP_BATCH][QUERY_MAX];
+    struct iovec out_iov[UDP_BATCH];
+    struct sock_addr to[UDP_BATCH];
     unsigned n_out;
+    bool one_by_one; /* the kernel takes no datagrams in bulk */
+    struct bulk bulk;
+    struct iovec bulk_iov[UDP_BATCH]; /* those of `out_iov` in the order of `bulk` */
     struct shares shares;
 };
 
@@ -78,8 +84,6 @@ int udp_listener_new(struct loop *loop, int fd, uint16_t number, const struct ud
         listener->in_iov[i] = (struct iovec){listener->buffers[i], QUERY_MAX};
         listener->in[i].msg_hdr =
             (struct msghdr){.msg_iov = &listener->in_iov[i], .msg_iovlen = 1, .msg_name = &listener->peers[i]};
-        listener->out[i].msg_hdr =
-            (struct msghdr){.msg_iov = &listener->out_iov[i], .msg_iovlen = 1, .msg_name = &listener->to[i]};
     }
     int size = RECEIVE_BUFFER;
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
@@ -117,15 +121,72 @@ void udp_listener_send(struct udp_listener *listener, const struct sock_addr *pe
     unsigned i = listener->n_out++;
     listener->to[i] = *peer;
     listener->out_iov[i] = (struct iovec){(void *)(uintptr_t)msg, len};
-    listener->out[i].msg_hdr.msg_namelen = sock_addr_len(peer);
+}
+
+/* For an order in which replies of one length to one client follow one another. Its port tells a client well enough:
+ * another one on the same port in between costs a bulk more. */
+static uint64_t sort_key(const struct udp_listener *listener, unsigned i)
+{
+    return (uint64_t)sock_addr_port(&listener->to[i]) << 32 | (uint64_t)listener->out_iov[i].iov_len << 16 | i;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+    return (left > right) - (left < right);
+}
+
+static bool same_client(const struct sock_addr *a, const struct sock_addr *b)
+{
+    return a->sa.sa_family == b->sa.sa_family && memcmp(a, b, sock_addr_len(a)) == 0;
+}
+
+static void make_bulk(struct udp_listener *listener)
+{
+    uint64_t keys[UDP_BATCH];
+    struct sock_addr *to[UDP_BATCH];
+    unsigned n = listener->n_out;
+    for (unsigned i = 0; i < n; i++)
+        keys[i] = sort_key(listener, i);
+    if (n > 1 && !listener->one_by_one)
+        qsort(keys, n, sizeof(keys[0]), ascending);
+    for (unsigned i = 0; i < n; i++) {
+        listener->bulk_iov[i] = listener->out_iov[(uint16_t)keys[i]];
+        to[i] = &listener->to[(uint16_t)keys[i]];
+    }
+    listener->bulk.n = 0;
+    for (unsigned from = 0, end; from < n; from = end) {
+        for (end = from + 1; end < n && !listener->one_by_one && same_client(to[from], to[end]);)
+            end++;
+        for (unsigned at = from; at < end;)
+            at += bulk_add(&listener->bulk, listener->bulk_iov + at, end - at, to[at]);
+    }
+}
+
+/* A reply that cannot be sent (its client is gone, the buffer is full) is lost as any datagram may be. */
+static void retry_one_by_one(struct udp_listener *listener, const struct msghdr *bulk)
+{
+    if (bulk->msg_iovlen == 1)
+        return;
+    listener->one_by_one |= errno == EIO || errno == EINVAL;
+    for (size_t i = 0; i < bulk->msg_iovlen; i++) {
+        struct msghdr one = {.msg_name = bulk->msg_name,
+                             .msg_namelen = bulk->msg_namelen,
+                             .msg_iov = &bulk->msg_iov[i],
+                             .msg_iovlen = 1};
+        sendmsg(listener->source.fd, &one, MSG_DONTWAIT);
+    }
 }
 
 void udp_listener_flush(struct udp_listener *listener)
 {
-    for (unsigned sent = 0; sent < listener->n_out;) {
-        int n = sendmmsg(listener->source.fd, listener->out + sent, listener->n_out - sent, MSG_DONTWAIT);
-        /* A reply that cannot be sent (its client is gone, the buffer is full) is lost as any datagram may be. */
-        sent += n > 0 ? (unsigned)n : 1;
+    make_bulk(listener);
+    for (unsigned sent = 0, n; sent < listener->bulk.n; sent += n) {
+        n = bulk_send(&listener->bulk, listener->source.fd, sent);
+        if (!n) {
+            retry_one_by_one(listener, &listener->bulk.messages[sent].msg_hdr);
+            n = 1;
+        }
     }
     listener->n_out = 0;
 }

@@ -4,10 +4,11 @@
 
 #include "base/ip.h"
 #include "base/loop.h"
+#include "dns/bulk.h"
 
 #include <stddef.h>
 
-#define UDP_BATCH 64
+#define UDP_BATCH BULK_BATCH
 
 struct udp_listener;
 
@@ -29,6 +30,7 @@ void udp_listener_free(struct udp_listener *listener);
 void udp_listener_quiesce(struct udp_listener *listener);
 /* Queues a reply; `msg` must stay as it is until udp_listener_flush(). A full queue is flushed first. */
 void udp_listener_send(struct udp_listener *listener, const struct sock_addr *peer, const uint8_t *msg, size_t len);
+/* Sends what is queued, in no order: replies of one length to one client leave in bulk. */
 void udp_listener_flush(struct udp_listener *listener);
 
 #endif

@@ -2,20 +2,17 @@
 
 #include "base/cleanup.h"
 #include "base/wire.h"
+#include "dns/bulk.h"
 #include "dns/message.h"
 
 #include <errno.h>
 #include <linux/errqueue.h>
 #include <netinet/in.h>
-#include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#define BATCH 64
-#define BULK_MAX                                                                                                       \
-    60000 /* bytes of datagrams that are sent as one packet; the kernel's limit is that of an IP packet                \
-           */
+#define BATCH BULK_BATCH
 #define SOCKETS_PER_UPSTREAM 16
 #define ANSWER_MAX 2048 /* we ask for 1232 at most */
 #define SOCKET_BUFFER (1 << 20)
@@ -25,12 +22,6 @@ struct slot {
     struct loop_source source; /* fd -1: not open */
     uint64_t worn_ns;          /* from then on not chosen, and closed when no answer can come any more */
     bool one_by_one;           /* the kernel or the path takes no datagrams in bulk */
-};
-
-/* Room for one control message that says how long each datagram of a bulk is. */
-union segment_size {
-    struct cmsghdr header;
-    uint8_t room[CMSG_SPACE(sizeof(uint16_t))];
 };
 
 struct upstream_udp {
@@ -44,8 +35,7 @@ struct upstream_udp {
     struct iovec in_iov[BATCH], out_iov[BATCH];
     uint16_t out_slot[BATCH];
     unsigned n_out;
-    struct mmsghdr bulk[BATCH]; /* made of `out` */
-    union segment_size sizes[BATCH];
+    struct bulk bulk; /* made of `out` */
     uint8_t buffers[BATCH][ANSWER_MAX];
 };
 
@@ -203,39 +193,21 @@ static int longest_first(const void *a, const void *b)
     return (left < right) - (left > right);
 }
 
-/* One message for all datagrams from `iov` on that are as long as the first. Returns their number. */
-static unsigned make_bulk(struct mmsghdr *message, union segment_size *size, struct iovec *iov, unsigned n)
-{
-    unsigned same = 1;
-    uint16_t len = (uint16_t)iov->iov_len;
-    while (same < n && iov[same].iov_len == len && (same + 1u) * len <= BULK_MAX)
-        same++;
-    *message = (struct mmsghdr){.msg_hdr = {.msg_iov = iov, .msg_iovlen = same}};
-    if (same > 1) {
-        size->header =
-            (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(len)), .cmsg_level = IPPROTO_UDP, .cmsg_type = UDP_SEGMENT};
-        memcpy(CMSG_DATA(&size->header), &len, sizeof(len));
-        message->msg_hdr.msg_control = size;
-        message->msg_hdr.msg_controllen = sizeof(*size);
-    }
-    return same;
-}
-
-/* Queries of one length go through the network stack as one packet, to be divided at its end (UDP_SEGMENT, Linux 4.18):
- * nearly all that a datagram costs is paid once. Returns how many of out[from..to] are sent; what is left goes one by
- * one, which is also how errors are told apart. */
+/* Returns how many of out[from..to] are sent; what is left goes one by one, which is also how errors are told apart. */
 static unsigned send_in_bulk(struct upstream_udp *udp, struct slot *slot, unsigned from, unsigned to)
 {
-    unsigned n = 0, sent = 0;
+    struct bulk *bulk = &udp->bulk;
+    unsigned sent = 0;
     if (slot->one_by_one || to - from < 2)
         return 0;
     qsort(udp->out_iov + from, to - from, sizeof(udp->out_iov[0]), longest_first);
-    for (unsigned at = from; at < to; n++)
-        at += make_bulk(&udp->bulk[n], &udp->sizes[n], &udp->out_iov[at], to - at);
-    int done = sendmmsg(slot->source.fd, udp->bulk, n, MSG_DONTWAIT);
-    for (int i = 0; i < done; i++)
-        sent += (unsigned)udp->bulk[i].msg_hdr.msg_iovlen;
-    slot->one_by_one = done < (int)n;
+    bulk->n = 0;
+    for (unsigned at = from; at < to;)
+        at += bulk_add(bulk, &udp->out_iov[at], to - at, NULL);
+    unsigned done = bulk_send(bulk, slot->source.fd, 0);
+    for (unsigned i = 0; i < done; i++)
+        sent += (unsigned)bulk->messages[i].msg_hdr.msg_iovlen;
+    slot->one_by_one = done < bulk->n;
     return sent;
 }
 

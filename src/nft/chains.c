@@ -2,6 +2,7 @@
 
 #include "nft/changes.h"
 #include "nft/expr.h"
+#include "nft/guards.h"
 #include "nft/peer_chains.h"
 #include "nft/ports.h"
 #include "nft/resolver_chains.h"
@@ -88,15 +89,8 @@ static void chain_loopback(struct batch *batch, const struct nft_settings *setti
     static const struct ip_addr docker = {AF_INET, {127, 0, 0, 11}};
     static const struct ip_addr systemd = {AF_INET, {127, 0, 0, 53}};
     table_add_chain(batch, "loopback");
-    struct rule rule;
-    if (!settings->audit) {
-        /* A forged source would pass for a peer, or for an upstream's answer. The kernel's own resets for refused
-         * connections do come from the refused address; they are related to it. */
-        rule = rule_begin(batch, "loopback");
-        match_local(&rule, PACKET_SOURCE, NFT_CMP_NEQ);
-        match_ct_other_state(&rule, NF_CT_STATE_BIT(IP_CT_RELATED));
-        verdict(&rule, NF_DROP, NULL);
-    }
+    if (!settings->audit)
+        drop_forged(batch, "loopback", false);
     refuse_local_resolver(batch, settings, &docker, 0);
     refuse_local_resolver(batch, settings, &systemd, PORT_DNS);
     for (size_t i = 0; i < settings->n_upstreams; i++) {
@@ -104,7 +98,7 @@ static void chain_loopback(struct batch *batch, const struct nft_settings *setti
         if (ip_is_loopback(&addr))
             refuse_local_resolver(batch, settings, &addr, sock_addr_port(&settings->upstreams[i]));
     }
-    rule = rule_begin(batch, "loopback");
+    struct rule rule = rule_begin(batch, "loopback");
     verdict(&rule, NF_ACCEPT, NULL);
 }
 
@@ -139,6 +133,11 @@ static void egress_begin(struct batch *batch, const struct nft_settings *setting
     match_icmpv6_type_in(&rule, types);
     verdict(&rule, NFT_JUMP, "link");
 
+    for (size_t i = 0; i < 2; i++) { /* these without a look at the routing table */
+        rule = rule_begin(batch, "egress");
+        match_loopback(&rule, PACKET_DESTINATION, NFT_CMP_EQ, families[i]);
+        verdict(&rule, NFT_GOTO, "loopback");
+    }
     rule = rule_begin(batch, "egress");
     match_local(&rule, PACKET_DESTINATION, NFT_CMP_EQ);
     verdict(&rule, NFT_GOTO, "loopback");

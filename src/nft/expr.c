@@ -128,25 +128,12 @@ void match_icmpv6_type_in(struct rule *rule, uint32_t set_id)
     look_up_anonymous(rule, set_id);
 }
 
-static void load_destination_part(struct rule *rule, uint8_t family, size_t size)
+static void load_destination(struct rule *rule, uint8_t family)
 {
     match_family(rule, family);
     load_payload(rule, NFT_PAYLOAD_NETWORK_HEADER,
-                 family == AF_INET ? offsetof(struct iphdr, daddr) : offsetof(struct ip6_hdr, ip6_dst), size,
+                 family == AF_INET ? offsetof(struct iphdr, daddr) : offsetof(struct ip6_hdr, ip6_dst), ip_size(family),
                  NFT_REG_1);
-}
-
-static void load_destination(struct rule *rule, uint8_t family)
-{
-    load_destination_part(rule, family, ip_size(family));
-}
-
-void match_loopback_destination(struct rule *rule, uint8_t family)
-{
-    static const uint8_t v4[] = {127}, v6[16] = {[15] = 1};
-    size_t size = family == AF_INET ? sizeof(v4) : sizeof(v6);
-    load_destination_part(rule, family, size);
-    compare(rule, NFT_CMP_EQ, family == AF_INET ? v4 : v6, size);
 }
 
 void match_destination(struct rule *rule, const struct ip_addr *addr)

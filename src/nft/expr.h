@@ -40,11 +40,9 @@ void match_destination_port(struct rule *rule, uint16_t port);
 void match_destination_port_in(struct rule *rule, uint32_t set_id);
 void match_icmpv6_type_in(struct rule *rule, uint32_t set_id);
 void match_destination(struct rule *rule, const struct ip_addr *addr);
-/* 127.0.0.0/8 or ::1 */
-void match_loopback_destination(struct rule *rule, uint8_t family);
 void match_destination_in(struct rule *rule, uint8_t family, const char *set);
 void match_source_in(struct rule *rule, uint8_t family, const char *set);
-/* Whether the address belongs to this host. */
+/* Whether the address belongs to this host, as the routing table says: of all matches this takes longest. */
 void match_local(struct rule *rule, enum packet_end end, enum nft_cmp_ops op);
 /* Any of these NF_CT_STATE_BIT()s, any but this one. */
 void match_ct_state(struct rule *rule, uint32_t states);

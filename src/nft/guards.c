@@ -11,8 +11,21 @@
 
 #define PRIORITY_FORGED                                                                                                \
     (-310) /* before conntrack, which would take a forged packet for a connection, and defragmentation */
-#define PRIORITY_LAST INT32_MAX
 #define PRIORITY_FILTER 0
+
+static const uint8_t families[] = {AF_INET, AF_INET6};
+
+void drop_forged(struct batch *batch, const char *chain, bool from_loopback)
+{
+    for (size_t i = 0; i < 2; i++) {
+        struct rule rule = rule_begin(batch, chain);
+        if (from_loopback)
+            match_from_loopback(&rule);
+        match_foreign_source(&rule, families[i]);
+        match_ct_other_state(&rule, NF_CT_STATE_BIT(IP_CT_RELATED));
+        verdict(&rule, NF_DROP, NULL);
+    }
+}
 
 void chain_forged(struct batch *batch)
 {
@@ -25,35 +38,26 @@ void chain_forged(struct batch *batch)
     match_from_loopback(&rule);
     match_ct_redirected(&rule);
     verdict(&rule, NF_ACCEPT, NULL);
-    /* The kernel's resets for refused connections come from the refused address. */
-    rule = rule_begin(batch, "forged");
-    match_from_loopback(&rule);
-    match_local(&rule, PACKET_SOURCE, NFT_CMP_NEQ);
-    match_ct_other_state(&rule, NF_CT_STATE_BIT(IP_CT_RELATED));
-    verdict(&rule, NF_DROP, NULL);
+    drop_forged(batch, "forged", true);
 }
 
 /* Behind the routing, which only here is known: a redirected packet was on its way to another device before. */
-void chain_stray(struct batch *batch)
+void chain_leaving(struct batch *batch, uint32_t mark, bool audit)
 {
-    static const uint8_t families[] = {AF_INET, AF_INET6};
     struct table_hook hook = {
         .type = "filter", .number = NF_INET_POST_ROUTING, .priority = PRIORITY_FILTER, .policy = NF_ACCEPT};
-    table_add_base_chain(batch, "stray", &hook);
-    for (size_t i = 0; i < 2; i++) {
-        struct rule rule = rule_begin(batch, "stray");
+    table_add_base_chain(batch, "leaving", &hook);
+    if (mark) {
+        struct rule rule = rule_begin(batch, "leaving");
+        match_mark(&rule, NFT_CMP_EQ, mark);
+        rule_sets_mark(&rule, 0);
+    }
+    for (size_t i = 0; i < 2 && !audit; i++) {
+        struct rule rule = rule_begin(batch, "leaving");
         match_not_to_loopback(&rule);
-        match_loopback_destination(&rule, families[i]);
+        match_loopback(&rule, PACKET_DESTINATION, NFT_CMP_EQ, families[i]);
         verdict(&rule, NF_DROP, NULL);
     }
-}
-
-void chain_unmark(struct batch *batch, uint32_t mark)
-{
-    table_add_output_chain(batch, "unmark", "filter", PRIORITY_LAST, NF_ACCEPT);
-    struct rule rule = rule_begin(batch, "unmark");
-    match_mark(&rule, NFT_CMP_EQ, mark);
-    rule_sets_mark(&rule, 0);
 }
 
 void chain_forward(struct batch *batch)
@@ -65,7 +69,6 @@ void chain_forward(struct batch *batch)
 
 static void rules_for_sources(struct batch *batch, const char *stem, int32_t code)
 {
-    static const uint8_t families[] = {AF_INET, AF_INET6};
     char name[SET_NAME_MAX];
     for (size_t i = 0; i < 2; i++) {
         struct rule rule = rule_begin(batch, "replies");

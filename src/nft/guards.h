@@ -10,11 +10,13 @@
 /* `forged`: what comes in through loopback has a source of this host. With CAP_NET_RAW a packet can be sent to oneself
  * that claims to be an upstream's answer. */
 void chain_forged(struct batch *batch);
-/* `stray`: what is sent to loopback's addresses stays on loopback. `egress` lets it pass as a matter of the sandbox
+/* Drops packets whose source is not of this host; `from_loopback`: those that came in through it. For chains of packets
+ * to this host, on which the kernel's own resets for refused connections have the refused address; they are related. */
+void drop_forged(struct batch *batch, const char *chain, bool from_loopback);
+/* `leaving`: nobody behind the rules sees the sidecar's mark (0: there is none), who could sniff and use it. And unless
+ * `audit`, what is sent to loopback's addresses stays on loopback: `egress` lets it pass as a matter of the sandbox
  * alone, but a socket that is bound to another device has it leave through that, and needs no capability for it. */
-void chain_stray(struct batch *batch);
-/* `unmark`: nobody behind the last rule sees the sidecar's mark, who could sniff and use it. */
-void chain_unmark(struct batch *batch, uint32_t mark);
+void chain_leaving(struct batch *batch, uint32_t mark, bool audit);
 /* `forward`: a sandbox routes for nobody. What is routed never meets the output chains, and with a frame sent into
  * loopback and forwarding switched on the application could have itself routed. */
 void chain_forward(struct batch *batch);

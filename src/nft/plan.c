@@ -115,11 +115,9 @@ bool plan_install(struct batch *batch, const struct nft_settings *settings, cons
     if (zones)
         chain_own(batch, settings);
     chain_dns(batch, settings);
-    if (!settings->audit) {
+    if (!settings->audit)
         chain_forged(batch);
-        chain_stray(batch);
-    }
-    chain_unmark(batch, settings->mark);
+    chain_leaving(batch, settings->mark, settings->audit);
     if (!settings->filter)
         return false;
     for (size_t i = 0; i < NFT_POLICY_SETS; i++) {
@@ -212,5 +210,5 @@ void plan_closed(struct batch *batch)
     chain_egress_closed(batch);
     chain_forged(batch);
     chain_forward(batch);
-    chain_stray(batch);
+    chain_leaving(batch, 0, false);
 }

@@ -6,9 +6,31 @@
 #include <netinet/ip6.h>
 #include <stddef.h>
 
+static size_t offset_of(enum packet_end end, uint8_t family)
+{
+    if (family == AF_INET)
+        return end == PACKET_SOURCE ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr);
+    return end == PACKET_SOURCE ? offsetof(struct ip6_hdr, ip6_src) : offsetof(struct ip6_hdr, ip6_dst);
+}
+
+void match_loopback(struct rule *rule, enum packet_end end, enum nft_cmp_ops op, uint8_t family)
+{
+    static const uint8_t v4[] = {127}, v6[16] = {[15] = 1};
+    size_t size = family == AF_INET ? sizeof(v4) : sizeof(v6);
+    match_family(rule, family);
+    load_payload(rule, NFT_PAYLOAD_NETWORK_HEADER, offset_of(end, family), size, NFT_REG_1);
+    compare(rule, op, family == AF_INET ? v4 : v6, size);
+}
+
+void match_foreign_source(struct rule *rule, uint8_t family)
+{
+    match_loopback(rule, PACKET_SOURCE, NFT_CMP_NEQ, family);
+    match_local(rule, PACKET_SOURCE, NFT_CMP_NEQ);
+}
+
 void match_embedded_in(struct rule *rule, enum packet_end end, const struct ip_embedding *form, const char *set)
 {
-    size_t at = end == PACKET_SOURCE ? offsetof(struct ip6_hdr, ip6_src) : offsetof(struct ip6_hdr, ip6_dst);
+    size_t at = offset_of(end, AF_INET6);
     match_family(rule, AF_INET6);
     load_payload(rule, NFT_PAYLOAD_NETWORK_HEADER, at, form->prefix_size, NFT_REG_1);
     compare(rule, NFT_CMP_EQ, form->prefix, form->prefix_size);

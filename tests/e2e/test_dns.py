@@ -1,6 +1,8 @@
 """DNS as clients see it: what is refused, what is passed on, TCP, sizes, TTLs."""
 
+import contextlib
 import errno
+import itertools
 import select
 import socket
 import struct
@@ -13,13 +15,17 @@ import dns.rdatatype
 import pytest
 
 from tests.support import dnsclient, resolver as faults
+from tests.support.tap import Tap
 from tests.support.tcpclient import connects
 from tests.support.waiting import wait_until
+from tests.support.world import UPSTREAM_V4, UPSTREAM_V6
 
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
 ODD = "198.51.100.53"
 IDLE_LIMIT = 60.0
 MANY_CONNECTIONS = 600
+STUB_PATIENCE = 4.5  # a stub resolver gives up after 5 s
+UDP_SEGMENT = 103    # linux/udp.h
 
 
 @pytest.mark.parametrize("rdtype", ["ANY", "AXFR", "IXFR", "NULL"])
@@ -318,3 +324,39 @@ def test_reader_that_never_reads_does_not_stop_others(world, start, resolver):
         begin = time.monotonic()
         assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.other.test")) == "NXDOMAIN"
         assert time.monotonic() - begin < 1.0
+
+
+def _ask_together(sock, server, wires):
+    """Questions of one length, which arrive together; the replies by their ids."""
+    sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(wires[0]))
+    sock.sendto(b"".join(wires), (server, 53))
+    sock.settimeout(STUB_PATIENCE)
+    return {reply[:2]: reply for reply in (sock.recv(65535) for _ in wires)}
+
+
+@pytest.mark.parametrize("server, bulk", [(UPSTREAM_V4, True), (UPSTREAM_V6, True), (UPSTREAM_V4, False)])
+def test_replies_to_one_client_leave_together(world, start, resolver, server, bulk):
+    """Those of one length as one packet, where the path takes any; each is a datagram of its own for the client."""
+    resolver(ODD, faults.good)
+    start(RULES=RULES, DNS_UPSTREAM=ODD)
+    with contextlib.ExitStack() as stack:
+        tap = stack.enter_context(contextlib.closing(Tap(world.sandbox, "lo")))
+        clients = [stack.enter_context(dnsclient.udp_socket(world.sandbox, server)) for _ in range(2)]
+        if not bulk:  # a packet of this path is shorter than a reply
+            stack.callback(world.sandbox.ip, "link set lo mtu 65536")
+            world.sandbox.ip("link set lo mtu 68")
+        for zone, rcode, addresses in ("allowed", "NOERROR", ["203.0.113.10"]), ("other", "NXDOMAIN", []):
+            for length, client in itertools.product((1, 2), clients):
+                asked = {}
+                for i in range(10, 30):
+                    query = dns.message.make_query(f"{'n' * 20 * length}{i}.{zone}.test", "A", id=i)
+                    asked[query.to_wire()[:2]] = query
+                replies = _ask_together(client, server, [query.to_wire() for query in asked.values()])
+                assert replies.keys() == asked.keys()
+                for ident, query in asked.items():
+                    answer = dnsclient.parse(replies[ident])
+                    assert (answer.question, dnsclient.rcode(answer)) == (query.question, rcode)
+                    assert dnsclient.addresses(answer) == addresses
+        wait_until(lambda: any(frame.count(b"\5other\4test") for frame in tap.frames), what="frames")
+    whole = [frame for frame in tap.frames if frame.count(b"\5other\4test") == 20]
+    assert len(whole) == (8 if bulk else 0)  # the questions, and the replies

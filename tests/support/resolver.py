@@ -16,6 +16,8 @@ from tests.support import dnsclient
 from tests.support.tcpclient import family_of
 from tests.support.waiting import wait_until
 
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h: beyond net.core.rmem_max, with CAP_NET_ADMIN
+
 
 class Request:
     def __init__(self, wire, client, send, send_from_elsewhere=None):
@@ -48,11 +50,13 @@ class Resolver:
             self._udp = socket.socket(family_of(address), socket.SOCK_DGRAM)
             self._elsewhere = socket.socket(family_of(address), socket.SOCK_DGRAM)
             self._tcp = socket.socket(family_of(address), socket.SOCK_STREAM)
+        # The kernel's default holds 256 small questions, fewer than a test asks at once.
+        self._udp.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
         self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for sock, number in (self._udp, port), (self._elsewhere, 0), (self._tcp, port):
             # with the zone of a link-local address, given as a number
             sock.bind(socket.getaddrinfo(address, number, flags=socket.AI_NUMERICHOST)[0][4])
-        self._tcp.listen(128)
+        self._tcp.listen(1024)
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._serve_udp, self._serve_tcp)]
         for thread in self._threads:
             thread.start()
