@@ -92,6 +92,17 @@ static void start_peers(struct daemon *daemon)
         log_printf(daemon->log, LOG_WARN, "direct connections are not logged: %s", why.text);
 }
 
+/* After the rules were put in place. */
+static void check_peers(struct daemon *daemon)
+{
+    if (!daemon->peers || nft_logs_peers(daemon->enforcer.nft))
+        return;
+    log_printf(daemon->log, LOG_WARN,
+               "direct connections are not logged: this kernel does not take the rules for it (nft_log, nft_limit)");
+    peers_free(daemon->peers);
+    daemon->peers = NULL;
+}
+
 static void denied(void *ctx, const uint8_t *name, size_t len)
 {
     struct daemon *daemon = ctx;
@@ -206,6 +217,7 @@ enum daemon_exit daemon_start_enforcement(struct daemon *daemon, struct why *why
         error = enforcer_install(&daemon->enforcer, why);
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
+    check_peers(daemon);
     daemon_tell_health(daemon);
     watch_devices(daemon);
     daemon->keep = (struct loop_timer){.fire = keep_fired, .owner = daemon};

@@ -3,6 +3,7 @@
 #include "base/loop.h"
 #include "nft/devices.h"
 #include "nft/frames.h"
+#include "nft/peer_chains.h"
 #include "nft/peer_memory.h"
 #include "nft/plan.h"
 
@@ -57,25 +58,50 @@ static int try_tables(struct install *install, struct conn *conn, const struct t
     return conn_commit(conn, batch, why);
 }
 
-int install_tables(struct install *install, struct conn *conn, const struct nft_settings *settings,
-                   const struct nft_policy *policy, const struct changes *changes, struct why *why)
+/* Leaves out what hooks and zones this kernel lacks. */
+static int try_without(struct install *install, struct conn *conn, const struct tables *tables, struct why *why)
 {
-    struct tables tables = {.settings = settings, .policy = policy, .changes = changes};
     bool no_zones = install->no_zones, no_frames = install->no_frames;
     int error = -ENOENT;
     for (size_t i = 0; i < TRIES && error == -ENOENT; i++)
-        error = try_tables(install, conn, &tables, why);
+        error = try_tables(install, conn, tables, why);
     /* The kernel does not say which of the two it lacks. */
     for (unsigned without = 1; without < 4 && error == -EOPNOTSUPP; without++) {
         install->no_frames = no_frames || without & 1;
         install->no_zones = no_zones || without & 2;
-        error = try_tables(install, conn, &tables, why);
+        error = try_tables(install, conn, tables, why);
     }
     if (error) {
         install->no_zones = no_zones;
         install->no_frames = no_frames;
     }
     return error;
+}
+
+/* By a transaction that fails at its end, if not before, so that it changes nothing. */
+static bool takes_peers(struct conn *conn)
+{
+    _cleanup_batch_ struct batch *batch = NULL;
+    if (batch_new(&batch))
+        return true;
+    batch_begin(batch);
+    plan_peers_trial(batch);
+    return conn_commit(conn, batch, NULL) == -EEXIST;
+}
+
+int install_tables(struct install *install, struct conn *conn, const struct nft_settings *settings,
+                   const struct nft_policy *policy, const struct changes *changes, struct why *why)
+{
+    struct nft_settings chosen = *settings;
+    struct tables tables = {.settings = &chosen, .policy = policy, .changes = changes};
+    chosen.log_peers = settings->log_peers && !install->no_peers;
+    int error = try_without(install, conn, &tables, why);
+    /* Not tried before: a transaction that fails takes the kernel 10 ms, which every start would wait for. */
+    if (!error || !chosen.log_peers || takes_peers(conn))
+        return error;
+    install->no_peers = true;
+    chosen.log_peers = false;
+    return try_without(install, conn, &tables, why);
 }
 
 int install_devices(struct install *install, struct conn *conn, bool *ret_sent, struct why *why)

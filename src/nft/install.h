@@ -12,6 +12,7 @@
 struct install {
     bool no_zones;                /* the kernel has no conntrack zones */
     bool no_frames;               /* the kernel has no hook for frames that leave */
+    bool no_peers;                /* the kernel does not take the rules that show direct connections */
     uint32_t n_rules;             /* of both tables, at the newest install_tables() */
     struct if_nameindex *devices; /* those whose frames are guarded */
 };

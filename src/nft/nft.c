@@ -154,6 +154,11 @@ bool nft_guards_frames(const struct nft *nft)
     return !nft->install.no_frames;
 }
 
+bool nft_logs_peers(const struct nft *nft)
+{
+    return nft->settings->log_peers && !nft->install.no_peers;
+}
+
 void nft_preview(struct nft *nft, const struct nft_policy *policy,
                  bool (*still_allowed)(void *ctx, const uint8_t *name, size_t len),
                  void (*report)(void *ctx, const struct lease_info *lease), void *ctx)

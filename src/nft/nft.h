@@ -67,6 +67,8 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
 int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
 /* Whether raw frames (AF_PACKET) are kept from leaving; false on kernels without the netdev egress hook. */
 bool nft_guards_frames(const struct nft *nft);
+/* Whether rules show direct connections: `log_peers`, unless the kernel does not take them. */
+bool nft_logs_peers(const struct nft *nft);
 /* Replaces the static sets and the default, and takes learned addresses away for which `still_allowed` says no for
  * every name that led to them. In as many transactions as it takes that every packet meets the old policy or the new
  * one (nft/steps.h). 0: the new one is in force, all of it. On failure the old one is, or put in place by nft_keep();

@@ -114,18 +114,6 @@ static void ready(struct loop_source *source, uint32_t events)
         ;
 }
 
-/* Asks whether the kernel takes our rules by a transaction that fails at its end, so that it changes nothing. */
-static int try_rules(struct conn *conn, struct why *why)
-{
-    _cleanup_batch_ struct batch *batch = NULL;
-    if (batch_new(&batch))
-        return why_set(why, -ENOMEM, "out of memory");
-    batch_begin(batch);
-    plan_peers_trial(batch);
-    int error = conn_commit(conn, batch, why);
-    return error == -EEXIST ? 0 : error;
-}
-
 static int listen_to_both(struct peers *peers, struct why *why)
 {
     int error = nflog_open(&peers->source.fd, why);
@@ -147,8 +135,6 @@ int peers_new(struct loop *loop, const struct nft_settings *settings, const stru
     *peers = (struct peers){
         .source = {.fd = -1, .ready = ready, .owner = peers}, .settings = settings, .hooks = *hooks, .log = log};
     int error = conn_open(&peers->conn, why);
-    if (!error)
-        error = try_rules(peers->conn, why);
     if (!error)
         error = listen_to_both(peers, why);
     if (error)

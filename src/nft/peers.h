@@ -21,7 +21,7 @@ struct peers_hooks {
 struct peers;
 
 /* Listens. To be called before nft_open(), and on success `log_peers` to be set in the settings of that. Fails when the
- * kernel cannot do it or somebody else listens already; everything but the log works without. `settings` and `log` are
+ * kernel has no NFLOG or somebody else listens already; everything but the log works without. `settings` and `log` are
  * borrowed. */
 int peers_new(struct loop *loop, const struct nft_settings *settings, const struct peers_hooks *hooks, struct log *log,
               struct peers **ret, struct why *why);

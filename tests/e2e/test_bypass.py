@@ -3,22 +3,20 @@
 import contextlib
 import json
 import os
-import pathlib
 import re
 import socket
-import subprocess
 
 import pytest
 
 from tests.support import dnsclient
 from tests.support.attacker import attack, attacker
+from tests.support.preload import preloaded
 from tests.support.sidecar import command
 from tests.support.tap import SENTINEL, Tap
 from tests.support.tcpclient import connects, family_of, refusal_seconds, udp_refusal_seconds
 from tests.support.waiting import wait_until
 from tests.support.world import GATEWAY_V4, GATEWAY_V6, SANDBOX_V4, SANDBOX_V6, UPSTREAM_V4, UPSTREAM_V6
 
-SUPPORT = pathlib.Path(__file__).resolve().parents[1] / "support"
 ALLOWED_V4, ALLOWED_V6 = "203.0.113.11", "2001:db8:1::11"
 DENIED_V4, DENIED_V6 = "203.0.113.66", "2001:db8:1::66"
 RULES = {"egress": [{"action": "allow", "target": target}
@@ -224,9 +222,7 @@ def test_start_says_that_raw_sockets_are_a_risk(world, start):
 
 def test_kernel_without_the_egress_hook(world, start, tmp_path):
     """One before 5.16: the application's frames leave, so somebody has to hear of it. Everything else holds."""
-    shim = tmp_path / "no_egress_hook.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(shim), str(SUPPORT / "no_egress_hook.c")], check=True)
-    sidecar = start(RULES=RULES, through=("env", f"LD_PRELOAD={shim}", "ASAN_OPTIONS=verify_asan_link_order=0"))
+    sidecar = start(RULES=RULES, through=preloaded("old_kernel", tmp_path, LACKS="egress"))
     sidecar.wait_record(lambda record: record["level"] == "warn" and "5.16" in record["msg"])
     assert "CAP_NET_RAW" in next(record["msg"] for record in sidecar.records if "5.16" in record["msg"])
     assert _netdev(world) is None

@@ -13,7 +13,6 @@ import resource
 import signal
 import socket
 import struct
-import subprocess
 import threading
 import time
 
@@ -30,7 +29,6 @@ from tests.support.waiting import wait_until
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
 FIRST, SECOND = "198.51.100.53", "198.51.100.54"
 ALLOWED = "203.0.113.10"
-SUPPORT = pathlib.Path(__file__).resolve().parents[1] / "support"
 KILLS = int(os.environ.get("EGRESS_KILLS", "20"))
 
 
@@ -149,12 +147,10 @@ def test_stopped_for_ten_seconds(world, start):
 
 def test_clock_that_jumps(world, start, tmp_path):
     """By a day, forth and back: leases, timers and always files go on; only the times of records are the clock's."""
-    jump, shim = tmp_path / "jump", tmp_path / "clock_jump.so"
+    jump = tmp_path / "jump"
     jump.write_bytes(bytes(8))
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(shim), str(SUPPORT / "clock_jump.c")], check=True)
     (tmp_path / "rules").mkdir()
-    sidecar = start(RULES=RULES, through=("env", f"LD_PRELOAD={shim}", f"CLOCK_JUMP={jump}",
-                                          "ASAN_OPTIONS=verify_asan_link_order=0"))
+    sidecar = start(RULES=RULES, through=preloaded("clock_jump", tmp_path, CLOCK_JUMP=jump))
     day = 86400
     for number, offset in enumerate((day, -day, 0)):
         with open(jump, "r+b") as file:

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.support import dnsclient
+from tests.support.preload import preloaded
 from tests.support.tcpclient import connection, connects, family_of, ping, refusal_seconds, udp_refusal_seconds
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -205,6 +206,27 @@ def test_flood_of_destinations_does_not_hold_dns_up(world, start):
     assert sum("direct connections are not in the log" in record["msg"] for record in sidecar.records) == 1
 
 
+def _works_without_peers(world, sidecar):
+    assert connects(world.sandbox, "203.0.113.9")
+    refusal_seconds(world.sandbox, "203.0.113.66")
+    dnsclient.ask(world.sandbox, "www.allowed.test")
+    sidecar.wait_event("outbound", target_host="www.allowed.test")
+    assert "log group" not in world.sandbox.table()
+    assert not [record for record in sidecar.records if "peer" in record]
+
+
+def test_kernel_that_logs_no_packets(world, start, tmp_path):
+    """One warning, and everything else works; also after somebody else's flush."""
+    sidecar = start(RULES=RULES, through=preloaded("old_kernel", tmp_path, LACKS="log"))
+    warning = sidecar.wait_record(lambda record: "direct connections are not logged" in record["msg"])
+    assert warning["level"] == "warn" and "nft_log" in warning["msg"]
+    _works_without_peers(world, sidecar)
+    world.sandbox.run("nft", "flush", "ruleset")
+    sidecar.wait_record(lambda record: "changed from outside" in record["msg"])
+    _works_without_peers(world, sidecar)
+    assert sum("direct connections" in record["msg"] for record in sidecar.records) == 1
+
+
 def test_somebody_else_listens_to_nflog(world, start):
     """One warning, and everything else works."""
     with world.sandbox.inside():
@@ -215,12 +237,7 @@ def test_somebody_else_listens_to_nflog(world, start):
         sidecar = start(RULES=RULES)
         warning = sidecar.wait_record(lambda record: "direct connections are not logged" in record["msg"])
         assert warning["level"] == "warn" and "group 54" in warning["msg"]
-        assert connects(world.sandbox, "203.0.113.9")
-        refusal_seconds(world.sandbox, "203.0.113.66")
-        dnsclient.ask(world.sandbox, "www.allowed.test")
-        sidecar.wait_event("outbound", target_host="www.allowed.test")
-        assert "log group" not in world.sandbox.table()
-        assert not [record for record in sidecar.records if "peer" in record]
+        _works_without_peers(world, sidecar)
 
 
 def test_dns_mode_sees_no_connections(world, start):
