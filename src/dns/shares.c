@@ -16,6 +16,9 @@ static unsigned slot_of(const struct sock_addr *source)
     return (unsigned)(mixed >> 56);
 }
 
+/* Datagrams, after which all that was seen counts half. */
+#define REMEMBERED 4096
+
 _Static_assert(SHARES_SLOTS == 256, "slot_of() gives eight bits");
 
 void shares_begin(struct shares *shares, uint8_t part)
@@ -24,11 +27,22 @@ void shares_begin(struct shares *shares, uint8_t part)
     shares->part = part;
 }
 
-bool shares_take(struct shares *shares, const struct sock_addr *source)
+unsigned shares_see(struct shares *shares, const struct sock_addr *source)
 {
-    uint8_t *taken = &shares->taken[slot_of(source)];
-    if (*taken >= shares->part)
-        return false;
-    ++*taken;
+    unsigned slot = slot_of(source);
+    shares->seen[slot]++;
+    if (++shares->n_seen < REMEMBERED)
+        return slot;
+    for (unsigned i = 0; i < SHARES_SLOTS; i++)
+        shares->seen[i] /= 2;
+    shares->n_seen /= 2;
+    return slot;
+}
+
+bool shares_take(struct shares *shares, unsigned slot)
+{
+    if (shares->taken[slot] >= shares->part)
+        return shares->part > 1 && shares->seen[slot] * SHARES_LITTLE < shares->n_seen;
+    shares->taken[slot]++;
     return true;
 }

@@ -58,7 +58,8 @@ static void receive(struct loop_source *source, uint32_t events)
         shares_begin(&listener->shares, part);
     for (int i = 0; i < n; i++) {
         const struct mmsghdr *message = &listener->in[i];
-        if (part && !shares_take(&listener->shares, &listener->peers[i]))
+        unsigned slot = shares_see(&listener->shares, &listener->peers[i]);
+        if (part && !shares_take(&listener->shares, slot))
             left_out++;
         else if (!(message->msg_hdr.msg_flags & MSG_TRUNC))
             listener->callbacks.query(listener->callbacks.ctx, listener->number, &listener->peers[i],

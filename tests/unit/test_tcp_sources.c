@@ -85,15 +85,44 @@ END_TEST
 
 START_TEST(a_part_of_a_batch_for_each_source)
 {
-    struct shares shares;
+    struct shares shares = {0};
     struct sock_addr a = at("10.0.5.2", 40000), b = at("10.0.5.2", 40001);
     for (int batch = 0; batch < 3; batch++) {
+        unsigned slots[] = {shares_see(&shares, &a), shares_see(&shares, &b)};
         shares_begin(&shares, 2);
-        ck_assert(shares_take(&shares, &a));
-        ck_assert(shares_take(&shares, &a));
-        ck_assert(!shares_take(&shares, &a));
-        ck_assert(shares_take(&shares, &b));
+        ck_assert(shares_take(&shares, slots[0]));
+        ck_assert(shares_take(&shares, slots[0]));
+        ck_assert(!shares_take(&shares, slots[0]));
+        ck_assert(shares_take(&shares, slots[1]));
     }
+}
+END_TEST
+
+/* Of `n` datagrams in batches of 64, from sources that take turns, how many are left out. */
+static unsigned left_out(struct shares *shares, unsigned n, unsigned sources, uint8_t part)
+{
+    unsigned left_out = 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct sock_addr source = at("10.0.5.2", (uint16_t)(40000 + i % sources));
+        if (i % 64 == 0)
+            shares_begin(shares, part);
+        unsigned slot = shares_see(shares, &source);
+        left_out += !shares_take(shares, slot);
+    }
+    return left_out;
+}
+
+START_TEST(many_that_ask_little_are_left_alone)
+{
+    struct shares shares = {0};
+    left_out(&shares, 20000, 100, SHARES_PART);
+    ck_assert_uint_eq(left_out(&shares, 20000, 100, 2), 0);
+    /* Two that ask half each are not, nor for longer than they do. */
+    ck_assert_uint_gt(left_out(&shares, 20000, 2, 2), 18000);
+    left_out(&shares, 20000, 100, 2);
+    ck_assert_uint_eq(left_out(&shares, 20000, 100, 2), 0);
+    /* Where the buffer is about to be full everybody has to wait. */
+    ck_assert_uint_gt(left_out(&shares, 20000, 100, 1), 0);
 }
 END_TEST
 
@@ -105,6 +134,7 @@ Suite *test_suite(void)
     tcase_add_test(tests, all_of_loopback_is_one_source);
     tcase_add_test(tests, of_one_source_a_stalled_or_old_idle_one_or_the_busiest);
     tcase_add_test(tests, a_part_of_a_batch_for_each_source);
+    tcase_add_test(tests, many_that_ask_little_are_left_alone);
     suite_add_tcase(suite, tests);
     return suite;
 }
