@@ -101,6 +101,17 @@ static void log_start(struct daemon *daemon)
     enforcer_log_loaded(&daemon->enforcer);
 }
 
+/* After the rules: those that are put in place first end all connections that were made before. Also when they could
+ * not be (`code`), so that what was recorded by then is written. */
+static enum daemon_exit start_export(struct daemon *daemon, enum daemon_exit code, struct why *why)
+{
+    struct why reason;
+    if (!exporter_start(daemon->exporter, &reason) || code != EXIT_OK)
+        return code;
+    *why = reason;
+    return EXIT_UNAVAILABLE;
+}
+
 static enum daemon_exit start(struct daemon *daemon, struct why *why)
 {
     /* A low port may take CAP_NET_BIND_SERVICE; all else is read and opened with the rights that stay. */
@@ -125,11 +136,13 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
                                          .policy = daemon->sources.policy,
                                          .always = daemon->sources.always};
     if (code == EXIT_OK)
-        code = daemon_start_telemetry(daemon, why);
-    if (code == EXIT_OK)
-        code = daemon_start_enforcement(daemon, why);
+        code = daemon_prepare_telemetry(daemon, why);
+    if (code != EXIT_OK)
+        return code;
+    code = daemon_start_enforcement(daemon, why);
     if (code == EXIT_OK)
         code = start_api(daemon, why);
+    code = start_export(daemon, code, why);
     if (code == EXIT_OK) {
         log_start(daemon);
         notify_ready(&daemon->notify, daemon->loop);

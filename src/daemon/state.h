@@ -81,8 +81,8 @@ void daemon_tell_health(struct daemon *daemon);
 
 /* --- telemetry.c --- */
 
-/* Metrics, and the export thread, the first one: just before it the process confines itself. Before anything sends. */
-enum daemon_exit daemon_start_telemetry(struct daemon *daemon, struct why *why);
+/* Metrics, and all that the export thread needs; then, before there is any thread, the process confines itself. */
+enum daemon_exit daemon_prepare_telemetry(struct daemon *daemon, struct why *why);
 void daemon_release_telemetry(struct daemon *daemon);
 /* For the API's thread: the answer to GET /metrics. */
 void daemon_render_metrics(void *ctx, bool openmetrics, struct buf *out);

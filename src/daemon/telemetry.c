@@ -114,7 +114,7 @@ static enum daemon_exit make_exporter(struct daemon *daemon, struct why *why)
     return EXIT_CONFIG;
 }
 
-enum daemon_exit daemon_start_telemetry(struct daemon *daemon, struct why *why)
+enum daemon_exit daemon_prepare_telemetry(struct daemon *daemon, struct why *why)
 {
     enum daemon_exit code = prepare_network(daemon, why);
     if (code == EXIT_OK)
@@ -122,8 +122,7 @@ enum daemon_exit daemon_start_telemetry(struct daemon *daemon, struct why *why)
     if (code == EXIT_OK)
         code = make_exporter(daemon, why);
     /* Libraries are loaded, threads are none: from here on the process can do no more than it needs. */
-    if (code == EXIT_OK &&
-        (confine(daemon->config, daemon->otel, daemon->log, why) || exporter_start(daemon->exporter, why)))
+    if (code == EXIT_OK && confine(daemon->config, daemon->otel, daemon->log, why))
         code = EXIT_UNAVAILABLE;
     return code;
 }

@@ -184,6 +184,8 @@ DEFINE_CLEANUP(struct exporter, cleanup_exporter, exporter_free);
 
 static int exporter_init(struct exporter *e, const struct exporter_settings *settings, struct why *why)
 {
+    /* As long as there is one thread: with more the kernel takes 10 ms for it. */
+    e->barriers = !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
     e->n_logs = settings->n_logs + 1;
     e->metrics = settings->metrics;
     e->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -223,7 +225,6 @@ int exporter_new(const struct exporter_settings *settings, struct exporter **ret
 
 int exporter_start(struct exporter *exporter, struct why *why)
 {
-    exporter->barriers = !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
     int error = pthread_create(&exporter->thread, NULL, run, exporter);
     if (error)
         return why_set(why, -error, "log: cannot start the export thread: %s", strerror(error));

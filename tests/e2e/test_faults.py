@@ -22,6 +22,7 @@ import pytest
 from tests.support import dnsclient, resolver as faults
 from tests.support.hostile import hostile
 from tests.support.metrics import Scrape
+from tests.support.preload import preloaded
 from tests.support.ruleset import seconds_left
 from tests.support.tcpclient import connects
 from tests.support.waiting import wait_until
