@@ -194,6 +194,7 @@ void chain_egress(struct batch *batch, const struct nft_settings *settings, bool
     chain_denied(batch, settings);
     chain_direct(batch, settings);
     egress_resolvers(batch, settings);
+    count_opened(batch, settings);
     chain_gate(batch, settings, gated);
     if (settings->block_doh_443)
         egress_doh(batch, settings);

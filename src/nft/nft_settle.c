@@ -2,11 +2,13 @@
 #include "base/cleanup.h"
 #include "base/ip_ranges.h"
 #include "base/loop.h"
+#include "nft/counter.h"
 #include "nft/cut.h"
 #include "nft/flows.h"
 #include "nft/inspect.h"
 #include "nft/nft_policy.h"
 #include "nft/nft_state.h"
+#include "nft/peer_chains.h"
 #include "nft/sockets.h"
 
 #include <assert.h>
@@ -129,6 +131,7 @@ static int choose_cut(void *ctx, struct buf *flows, struct why *why)
     struct cut cut = make_cut(nft);
     struct flow *all = (struct flow *)flows->data;
     size_t n = flows->len / sizeof(*all), kept = 0;
+    nft->none_open = false;
     for (size_t i = 0; i < n; i++)
         if (cut_wants(&cut, &all[i]))
             all[kept++] = all[i];
@@ -144,6 +147,7 @@ static void walk_over(void *ctx, int error, const struct why *why)
     struct waiter *waiter = nft->waiting, *next;
     nft->waiting = NULL;
     nft->walk = NULL;
+    nft->none_open &= !error;
     if (!error && !nft->has_spared)
         policy_settled(nft);
     else /* the next walk is about both: the policy that overtook this one may be taken back */
@@ -156,6 +160,19 @@ static void walk_over(void *ctx, int error, const struct why *why)
     }
     if (nft->late && !nft->walk)
         start_walk(nft);
+}
+
+/* Whether a walk would find nothing: the newest found nothing, and nothing was opened since it began. A walk keeps a
+ * processor for as long as the kernel needs to go through its table, which is 10 ms if there are 262,144 buckets. */
+static bool nothing_open(struct nft *nft)
+{
+    uint64_t opened;
+    const char *name = opened_counter;
+    bool counted = !counters_read(nft->conn, &name, 1, &opened);
+    bool nothing = nft->none_open && counted && opened == nft->opened;
+    nft->none_open = counted;
+    nft->opened = counted ? opened : 0;
+    return nothing;
 }
 
 /* For those who came while another walk was under way, which may have passed their flows already. */
@@ -171,6 +188,10 @@ static void start_walk(struct nft *nft)
         return;
     }
     nft->has_settled = nft->revoked_since = false; /* until this one is over */
+    if (nothing_open(nft)) {
+        walk_over(nft, 0, &why);
+        return;
+    }
     int error = nft->is_first ? end_untracked(nft, &why) : 0;
     if (!error)
         error = flow_walk_start(nft->settings->mailbox, &hooks, &nft->walk, &why);

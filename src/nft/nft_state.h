@@ -27,6 +27,8 @@ struct nft {
     bool is_settled;           /* `settled` is `policy`, and empty here */
     bool has_settled;          /* flows were ended, and nothing failed since */
     bool revoked_since;        /* addresses were revoked since a walk began */
+    bool none_open;            /* the newest walk found no flow at all, or has found none yet */
+    uint64_t opened;           /* opened_counter, when it began */
     bool overtaken, has_walked;
     bool has_spared;               /* the walk under way left alone what the policy that overtook it allows */
     struct flow_walk *walk;        /* under way, to settle */

@@ -9,6 +9,7 @@
 #include <linux/netfilter/nf_conntrack_common.h>
 
 const char *const peer_counters[PEER_COUNTERS] = {"peers_allowed", "peers_denied", "peers_suppressed"};
+const char opened_counter[] = "opened";
 const char *const peer_sets[2] = {"peers_allowed", "peers_denied"};
 static const uint16_t groups[2] = {PEER_GROUP_ALLOWED, PEER_GROUP_DENIED};
 static const uint8_t families[] = {AF_INET, AF_INET6};
@@ -19,9 +20,20 @@ void peers_declare(struct batch *batch, const struct nft_settings *settings)
         return;
     for (size_t i = 0; i < PEER_COUNTERS; i++)
         counter_declare(batch, peer_counters[i]);
+    counter_declare(batch, opened_counter);
     for (size_t i = 0; i < 2; i++)
         for (size_t f = 0; f < 2; f++)
             set_of_peers(batch, peer_sets[i], families[f], PEER_MEMORY_MAX);
+}
+
+void count_opened(struct batch *batch, const struct nft_settings *settings)
+{
+    if (!settings->log_peers)
+        return;
+    struct rule rule = rule_begin(batch, "egress");
+    match_ct_state(&rule, NF_CT_STATE_BIT(IP_CT_NEW) | NF_CT_STATE_BIT(IP_CT_RELATED));
+    rule_counts(&rule, opened_counter);
+    rule_append(&rule);
 }
 
 static void return_learned(struct batch *batch, const char *chain)

@@ -25,11 +25,16 @@
 
 enum peer_counter { PEERS_ALLOWED, PEERS_DENIED, PEERS_SUPPRESSED, PEER_COUNTERS };
 extern const char *const peer_counters[PEER_COUNTERS];
+/* Counts what may open a flow, whatever becomes of it; see count_opened(). */
+extern const char opened_counter[];
 /* The stems of the sets of remembered peers, for set_name(). */
 extern const char *const peer_sets[2];
 
 /* The sets and counters; nothing without log_peers. */
 void peers_declare(struct batch *batch, const struct nft_settings *settings);
+/* In `egress`, before any policy decides: as long as the count stays, no flow of the sandbox is new. Only with
+ * log_peers: the kernel may lack what rules count with. */
+void count_opened(struct batch *batch, const struct nft_settings *settings);
 /* A transaction that fails, with -EEXIST at its last message when the kernel has all that the rules need. */
 void plan_peers_trial(struct batch *batch);
 /* `direct`: lets the packet through. Uses dyn_allow_v4 and dyn_allow_v6. */

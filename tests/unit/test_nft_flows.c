@@ -176,6 +176,31 @@ START_TEST(what_gives_permission_needs_no_walk)
 }
 END_TEST
 
+START_TEST(where_nothing_is_open_no_walk_is_needed)
+{
+    struct nft_settings counting = looped;
+    struct nft_policy first = {.default_allow = true, .deny = ranges("203.0.113.0/24", NULL)};
+    struct nft_policy second = {.default_allow = true, .deny = ranges("198.51.100.0/24", NULL)};
+    counting.log_peers = true;
+    serve_outside(8080);
+    struct nft *nft = installed(&counting, &open_to_all);
+    settle(nft);
+    unsigned before = n_settled;
+    ck_assert_int_eq(nft_apply(nft, &first, nothing, NULL, NULL), 0);
+    nft_settle(nft, settled, NULL);
+    ck_assert_uint_eq(n_settled, before + 1); /* at once */
+    int lost = dialed(SOCK_STREAM, LOST, 8080, 0);
+    for (unsigned i = 2; i < 4; i++) { /* a walk that finds something is no reason to leave out the next */
+        ck_assert_int_eq(nft_apply(nft, i == 2 ? &second : &first, nothing, NULL, NULL), 0);
+        nft_settle(nft, settled, NULL);
+        ck_assert_uint_eq(n_settled, before + i - 1);
+        wait_settled(before + i);
+    }
+    ck_assert_int_eq(error_of(lost), ECONNABORTED);
+    nft_free(nft);
+}
+END_TEST
+
 /* Several walks, several who wait, and policies that come while one is under way. */
 START_TEST(policies_that_overtake_a_walk_are_settled_after_it)
 {
@@ -303,6 +328,7 @@ Suite *test_suite(void)
     tcase_add_test(tests, a_flow_that_outlives_its_lease_goes_on);
     tcase_add_test(tests, the_sidecar_keeps_its_own);
     tcase_add_test(tests, what_gives_permission_needs_no_walk);
+    tcase_add_test(tests, where_nothing_is_open_no_walk_is_needed);
     tcase_add_test(tests, policies_that_overtake_a_walk_are_settled_after_it);
     tcase_add_test(tests, a_walk_that_was_overtaken_refuses_nothing_that_is_allowed);
     tcase_add_test(tests, a_walk_that_is_given_up);
