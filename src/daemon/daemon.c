@@ -140,9 +140,9 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
     if (code != EXIT_OK)
         return code;
     code = daemon_start_enforcement(daemon, why);
-    if (code == EXIT_OK)
-        code = start_api(daemon, why);
     code = start_export(daemon, code, why);
+    if (code == EXIT_OK) /* last: release() does not end its thread */
+        code = start_api(daemon, why);
     if (code == EXIT_OK) {
         log_start(daemon);
         notify_ready(&daemon->notify, daemon->loop);

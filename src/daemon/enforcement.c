@@ -17,12 +17,24 @@ void daemon_tell_health(struct daemon *daemon)
     metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE, !daemon->table_lost && !daemon->config->audit);
 }
 
+/* After the rules were put in place, at first or anew. */
+static void check_peers(struct daemon *daemon)
+{
+    if (!daemon->peers || nft_logs_peers(daemon->enforcer.nft))
+        return;
+    log_printf(daemon->log, LOG_WARN,
+               "direct connections are not logged: this kernel does not take the rules for it (nft_log, nft_limit)");
+    peers_free(daemon->peers);
+    daemon->peers = NULL;
+}
+
 static void keep_table(struct daemon *daemon)
 {
     struct why why;
     bool lost = !enforcer_keep(&daemon->enforcer, &why);
     if (lost && !daemon->table_lost)
         log_printf(daemon->log, LOG_ERROR, "the table inet opensandbox cannot be put in place: %s", why.text);
+    check_peers(daemon);
     if (daemon->peers)
         peers_count(daemon->peers);
     daemon->table_lost = lost;
@@ -90,17 +102,6 @@ static void start_peers(struct daemon *daemon)
     daemon->kernel.log_peers = !error;
     if (error)
         log_printf(daemon->log, LOG_WARN, "direct connections are not logged: %s", why.text);
-}
-
-/* After the rules were put in place. */
-static void check_peers(struct daemon *daemon)
-{
-    if (!daemon->peers || nft_logs_peers(daemon->enforcer.nft))
-        return;
-    log_printf(daemon->log, LOG_WARN,
-               "direct connections are not logged: this kernel does not take the rules for it (nft_log, nft_limit)");
-    peers_free(daemon->peers);
-    daemon->peers = NULL;
 }
 
 static void denied(void *ctx, const uint8_t *name, size_t len)

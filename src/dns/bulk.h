@@ -28,8 +28,8 @@ struct bulk {
 /* Adds one message, for as many of iov[0..n) as can be one; returns how many these are, 1 at least. All go to `to`, or
  * to where the socket is connected (NULL). No more than BULK_BATCH messages. */
 unsigned bulk_add(struct bulk *bulk, struct iovec *iov, unsigned n, struct sock_addr *to);
-/* Sends from the message `from` on without blocking; returns how many messages left. When these are not all, errno
- * says why the next one did not. */
+/* Sends from the message `from` on without blocking; returns how many messages left. When it was none, errno says why.
+ */
 unsigned bulk_send(struct bulk *bulk, int fd, unsigned from);
 
 #endif

@@ -61,7 +61,8 @@ static void receive(struct loop_source *source, uint32_t events)
         unsigned slot = shares_see(&listener->shares, &listener->peers[i]);
         if (part && !shares_take(&listener->shares, slot))
             left_out++;
-        else if (!(message->msg_hdr.msg_flags & MSG_TRUNC))
+        else if (!(message->msg_hdr.msg_flags & MSG_TRUNC) &&
+                 sock_addr_port(&listener->peers[i])) /* none takes replies */
             listener->callbacks.query(listener->callbacks.ctx, listener->number, &listener->peers[i],
                                       listener->buffers[i], message->msg_len);
     }

@@ -78,15 +78,21 @@ static int try_without(struct install *install, struct conn *conn, const struct 
     return error;
 }
 
+/* The kernel does not know something that it was sent. */
+static bool is_unknown(int error)
+{
+    return error == -ENOENT || error == -EOPNOTSUPP || error == -EINVAL;
+}
+
 /* By a transaction that fails at its end, if not before, so that it changes nothing. */
-static bool takes_peers(struct conn *conn)
+static bool lacks_peers(struct conn *conn)
 {
     _cleanup_batch_ struct batch *batch = NULL;
     if (batch_new(&batch))
-        return true;
+        return false;
     batch_begin(batch);
     plan_peers_trial(batch);
-    return conn_commit(conn, batch, NULL) == -EEXIST;
+    return is_unknown(conn_commit(conn, batch, NULL));
 }
 
 int install_tables(struct install *install, struct conn *conn, const struct nft_settings *settings,
@@ -97,11 +103,12 @@ int install_tables(struct install *install, struct conn *conn, const struct nft_
     chosen.log_peers = settings->log_peers && !install->no_peers;
     int error = try_without(install, conn, &tables, why);
     /* Not tried before: a transaction that fails takes the kernel 10 ms, which every start would wait for. */
-    if (!error || !chosen.log_peers || takes_peers(conn))
+    if (!is_unknown(error) || !chosen.log_peers || !lacks_peers(conn))
         return error;
-    install->no_peers = true;
     chosen.log_peers = false;
-    return try_without(install, conn, &tables, why);
+    error = try_without(install, conn, &tables, why);
+    install->no_peers = !error;
+    return error;
 }
 
 int install_devices(struct install *install, struct conn *conn, bool *ret_sent, struct why *why)

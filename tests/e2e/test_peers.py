@@ -227,6 +227,18 @@ def test_kernel_that_logs_no_packets(world, start, tmp_path):
     assert sum("direct connections" in record["msg"] for record in sidecar.records) == 1
 
 
+def test_repair_that_fails_once_is_no_reason_to_log_no_more(world, start, tmp_path):
+    failures = tmp_path / "failures"
+    failures.write_bytes(b"\0")
+    sidecar = start(RULES=RULES, through=preloaded("failing", tmp_path, FAILING_SENDS=failures))
+    failures.write_bytes(b"\2")
+    world.sandbox.run("nft", "flush", "ruleset")
+    sidecar.wait_record(lambda record: "changed from outside" in record["msg"])
+    assert failures.read_bytes() == b"\0"
+    assert connects(world.sandbox, "203.0.113.9")
+    assert sidecar.wait_event("outbound", peer="203.0.113.9")
+
+
 def test_somebody_else_listens_to_nflog(world, start):
     """One warning, and everything else works."""
     with world.sandbox.inside():

@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from tests.support import dnsclient
+from tests.support.preload import preloaded
 from tests.support.ruleset import at_rest
 from tests.support.sidecar import BINARY, PORT, Client, command, environment
 from tests.support.tcpclient import connects, refusal_seconds, udp_refusal_seconds
@@ -48,13 +49,28 @@ def _is_closed(world, server):
     assert connects(world.sandbox, "127.0.0.1", server)
 
 
-def _refuses(world, settings, code=CONFIG_ERROR, says=()):
-    done = command(world.sandbox, [], {**BASE, **settings}, timeout=20)
+def _refuses(world, settings, code=CONFIG_ERROR, says=(), through=()):
+    done = command(world.sandbox, [], {**BASE, **settings}, through=through, timeout=20)
     assert done.returncode == code, done.stderr
     assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n"), done.stderr
     for word in says:
         assert word in done.stderr, done.stderr
     return done
+
+
+@pytest.mark.parametrize("number, name", [(2, "export thread"), (3, "HTTP server's thread")])
+def test_thread_that_cannot_be_started(world, server, tmp_path, number, name):
+    """Of those that nothing works without; the first one looks for open flows."""
+    _refuses(world, {}, UNAVAILABLE, says=[name], through=preloaded("failing", tmp_path, FAILING_THREAD=number))
+    _is_closed(world, server)
+
+
+@pytest.mark.parametrize("number, name", [(2, "export thread"), (3, "HTTP server's thread")])
+def test_thread_that_cannot_be_started(world, server, tmp_path, number, name):
+    """The first one looks for open flows, and the loop can do without."""
+    through = preloaded("failing", tmp_path, FAILING_THREAD=number)
+    _refuses(world, {}, UNAVAILABLE, says=[name], through=through)
+    _is_closed(world, server)
 
 
 @pytest.mark.parametrize("name, value", [

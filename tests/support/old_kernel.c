@@ -1,10 +1,12 @@
 /* Preloaded: the kernel says what one says that lacks something, since it is asked for what no kernel has.
  *
  *   LACKS=egress   the netdev egress hook (before 5.16)
- *   LACKS=log      the expression of that name (without the module nft_log) */
+ *   LACKS=log      the expression of that name (without the module nft_log)
+ *   LACKS=bulk     datagrams that are divided on their way (UDP_SEGMENT, before 4.18) */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -12,8 +14,14 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define NO_HOOK 4 /* of netdev: ingress is 0, egress 1 */
+
+static bool lacks(const char *what)
+{
+    return strcmp(getenv("LACKS"), what) == 0;
+}
 
 static void change_hook(const struct nlattr *hook)
 {
@@ -58,12 +66,23 @@ static void change_chain(struct nlmsghdr *nlh)
 static void change(struct nlmsghdr *nlh)
 {
     const struct nfgenmsg *head = mnl_nlmsg_get_payload(nlh);
-    bool log = !strcmp(getenv("LACKS"), "log");
-    if (log && nlh->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE))
+    if (lacks("log") && nlh->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE))
         change_rule(nlh);
-    if (!log && nlh->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWCHAIN) &&
+    if (lacks("egress") && nlh->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWCHAIN) &&
         head->nfgen_family == NFPROTO_NETDEV)
         change_chain(nlh);
+}
+
+int sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags)
+{
+    int (*real)(int, struct mmsghdr *, unsigned, int) = dlsym(RTLD_NEXT, "sendmmsg");
+    unsigned plain = 0;
+    while (plain < n && !messages[plain].msg_hdr.msg_controllen)
+        plain++;
+    if (plain || !lacks("bulk"))
+        return real(fd, messages, plain ? plain : n, flags);
+    errno = EINVAL;
+    return -1;
 }
 
 ssize_t mnl_socket_sendto(const struct mnl_socket *socket, const void *data, size_t size)

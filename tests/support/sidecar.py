@@ -39,9 +39,9 @@ def environment(settings):
     return result
 
 
-def command(namespace, arguments, settings, **options):
-    """Runs the binary to its end with exactly this environment."""
-    return namespace.run(BINARY, *arguments, env=environment(settings), **options)
+def command(namespace, arguments, settings, through=(), **options):
+    """Runs the binary to its end with exactly this environment; `through` as in Sidecar."""
+    return namespace.run(*through, BINARY, *arguments, env=environment(settings), **options)
 
 
 def _body(value):
