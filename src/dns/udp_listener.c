@@ -132,15 +132,22 @@ static uint64_t sort_key(const struct udp_listener *listener, unsigned i)
     return (uint64_t)sock_addr_port(&listener->to[i]) << 32 | (uint64_t)listener->out_iov[i].iov_len << 16 | i;
 }
 
-static int ascending(const void *a, const void *b)
+/* By insertion: batches are small, and replies to one client come one after the other as a rule. */
+static void sort(uint64_t *keys, unsigned n)
 {
-    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
-    return (left > right) - (left < right);
+    for (unsigned i = 1, at; i < n; i++) {
+        uint64_t key = keys[i];
+        for (at = i; at > 0 && keys[at - 1] > key; at--)
+            keys[at] = keys[at - 1];
+        keys[at] = key;
+    }
 }
 
 static bool same_client(const struct sock_addr *a, const struct sock_addr *b)
 {
-    return a->sa.sa_family == b->sa.sa_family && memcmp(a, b, sock_addr_len(a)) == 0;
+    if (a->sa.sa_family != b->sa.sa_family)
+        return false;
+    return a->sa.sa_family == AF_INET ? memcmp(a, b, sizeof(a->in)) == 0 : memcmp(a, b, sizeof(a->in6)) == 0;
 }
 
 static void make_bulk(struct udp_listener *listener)
@@ -150,8 +157,8 @@ static void make_bulk(struct udp_listener *listener)
     unsigned n = listener->n_out;
     for (unsigned i = 0; i < n; i++)
         keys[i] = sort_key(listener, i);
-    if (n > 1 && !listener->one_by_one)
-        qsort(keys, n, sizeof(keys[0]), ascending);
+    if (!listener->one_by_one)
+        sort(keys, n);
     for (unsigned i = 0; i < n; i++) {
         listener->bulk_iov[i] = listener->out_iov[(uint16_t)keys[i]];
         to[i] = &listener->to[(uint16_t)keys[i]];
@@ -166,21 +173,21 @@ static void make_bulk(struct udp_listener *listener)
 }
 
 /* A reply that cannot be sent (its client is gone, the buffer is full) is lost as any datagram may be. */
+static void send_one(const struct udp_listener *listener, const struct iovec *reply, const struct sock_addr *to)
+{
+    sendto(listener->source.fd, reply->iov_base, reply->iov_len, MSG_DONTWAIT, &to->sa, sock_addr_len(to));
+}
+
 static void retry_one_by_one(struct udp_listener *listener, const struct msghdr *bulk)
 {
     if (bulk->msg_iovlen == 1)
         return;
     listener->one_by_one |= errno == EIO || errno == EINVAL;
-    for (size_t i = 0; i < bulk->msg_iovlen; i++) {
-        struct msghdr one = {.msg_name = bulk->msg_name,
-                             .msg_namelen = bulk->msg_namelen,
-                             .msg_iov = &bulk->msg_iov[i],
-                             .msg_iovlen = 1};
-        sendmsg(listener->source.fd, &one, MSG_DONTWAIT);
-    }
+    for (size_t i = 0; i < bulk->msg_iovlen; i++)
+        send_one(listener, &bulk->msg_iov[i], bulk->msg_name);
 }
 
-void udp_listener_flush(struct udp_listener *listener)
+static void send_all(struct udp_listener *listener)
 {
     make_bulk(listener);
     for (unsigned sent = 0, n; sent < listener->bulk.n; sent += n) {
@@ -190,5 +197,13 @@ void udp_listener_flush(struct udp_listener *listener)
             n = 1;
         }
     }
+}
+
+void udp_listener_flush(struct udp_listener *listener)
+{
+    if (listener->n_out > 1)
+        send_all(listener);
+    else if (listener->n_out)
+        send_one(listener, &listener->out_iov[0], &listener->to[0]);
     listener->n_out = 0;
 }

@@ -187,10 +187,15 @@ struct undelivered {
     int error;
 };
 
-static int longest_first(const void *a, const void *b)
+/* Longest first. By insertion: a batch is small, and has few lengths. */
+static void sort_by_length(struct iovec *iov, unsigned n)
 {
-    size_t left = ((const struct iovec *)a)->iov_len, right = ((const struct iovec *)b)->iov_len;
-    return (left < right) - (left > right);
+    for (unsigned i = 1, at; i < n; i++) {
+        struct iovec one = iov[i];
+        for (at = i; at > 0 && iov[at - 1].iov_len < one.iov_len; at--)
+            iov[at] = iov[at - 1];
+        iov[at] = one;
+    }
 }
 
 /* Returns how many of out[from..to] are sent; what is left goes one by one, which is also how errors are told apart. */
@@ -200,7 +205,7 @@ static unsigned send_in_bulk(struct upstream_udp *udp, struct slot *slot, unsign
     unsigned sent = 0;
     if (slot->one_by_one || to - from < 2)
         return 0;
-    qsort(udp->out_iov + from, to - from, sizeof(udp->out_iov[0]), longest_first);
+    sort_by_length(udp->out_iov + from, to - from);
     bulk->n = 0;
     for (unsigned at = from; at < to;)
         at += bulk_add(bulk, &udp->out_iov[at], to - at, NULL);
