@@ -17,13 +17,17 @@ void daemon_tell_health(struct daemon *daemon)
     metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE, !daemon->table_lost && !daemon->config->audit);
 }
 
+static void tell_of_no_peers(struct daemon *daemon, const char *reason)
+{
+    log_printf(daemon->log, LOG_WARN, "direct connections are not logged: %s", reason);
+}
+
 /* After the rules were put in place, at first or anew. */
 static void check_peers(struct daemon *daemon)
 {
     if (!daemon->peers || nft_logs_peers(daemon->enforcer.nft))
         return;
-    log_printf(daemon->log, LOG_WARN,
-               "direct connections are not logged: this kernel does not take the rules for it (nft_log, nft_limit)");
+    tell_of_no_peers(daemon, "this kernel does not take the rules for it (nft_log, nft_limit)");
     peers_free(daemon->peers);
     daemon->peers = NULL;
 }
@@ -101,7 +105,7 @@ static void start_peers(struct daemon *daemon)
     int error = peers_new(daemon->loop, &daemon->kernel, &hooks, daemon->log, &daemon->peers, &why);
     daemon->kernel.log_peers = !error;
     if (error)
-        log_printf(daemon->log, LOG_WARN, "direct connections are not logged: %s", why.text);
+        tell_of_no_peers(daemon, why.text);
 }
 
 static void denied(void *ctx, const uint8_t *name, size_t len)

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <linux/sock_diag.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -145,9 +144,11 @@ static void sort(uint64_t *keys, unsigned n)
 
 static bool same_client(const struct sock_addr *a, const struct sock_addr *b)
 {
-    if (a->sa.sa_family != b->sa.sa_family)
+    if (a->sa.sa_family != b->sa.sa_family || a->in.sin_port != b->in.sin_port)
         return false;
-    return a->sa.sa_family == AF_INET ? memcmp(a, b, sizeof(a->in)) == 0 : memcmp(a, b, sizeof(a->in6)) == 0;
+    if (a->sa.sa_family == AF_INET)
+        return a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
+    return IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr) && a->in6.sin6_scope_id == b->in6.sin6_scope_id;
 }
 
 static void make_bulk(struct udp_listener *listener)

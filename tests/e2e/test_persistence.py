@@ -79,14 +79,15 @@ def _calls(trace):
 
 
 @pytest.mark.skipif(UNDER == "strace", reason="a process has one tracer")
-def test_order_of_disk_kernel_and_answer(start, path):
+def test_order_of_disk_kernel_and_answer(world, start, path):
     """As the system calls of one change come: written aside and on the disk, enforced, put in place and on the disk, flows
     ended, answered."""
     trace = path.parent / "calls"
-    sidecar = start(POLICY_FILE=str(path), RULES=OLD, through=(  # NEW takes something away, so flows are looked at
+    sidecar = start(POLICY_FILE=str(path), RULES=OLD, through=(
         "strace", "-D", "-f", "-qq", "-yy", "-s", "4096", "-e", "signal=none", "-o", str(trace),
         "-e", "trace=openat,fsync,renameat,renameat2,sendto,sendmsg"))
-    assert sidecar.request("POST", "/policy", NEW).status == 200
+    connects(world.sandbox, "203.0.113.66")  # refused, and yet it might have left something open
+    assert sidecar.request("POST", "/policy", NEW).status == 200  # takes something away, so flows are looked at
     sidecar.stop()
     calls = {"aside": r"fsync\(\d+<[^>]+/\.opensandbox-egress-\w+>\) += 0",
              "kernel": r"sendto\(\d+<NETLINK.*NFNL_MSG_BATCH_BEGIN",

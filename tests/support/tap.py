@@ -39,11 +39,11 @@ class Tap:
             socket.AF_INET6 if ":" in needle else socket.AF_INET, needle) for needle in needles]
         return [frame for frame in self.frames if any(one in frame for one in wanted)]
 
-    def catch_up(self, sender):
+    def catch_up(self, sender, to=SENTINEL):
         """Returns when everything has been seen that was sent before, by a datagram that is let through."""
         token = os.urandom(16)
         with sender.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.sendto(token, SENTINEL)
+            sock.sendto(token, to)
         wait_until(lambda: self.holding(token), what="the sentinel")
         return self
 
