@@ -58,8 +58,10 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
         env = {key: settings.pop(key) for key in ("TERM", "NO_COLOR") if key in settings}
-        self._process = world.sandbox.popen("setsid", "--ctty", BINARY, "ctl", *words.split(), stdin=slave,
-                                            stdout=slave, stderr=slave, env={**environment(settings), **env})
+        # Whoever started the tests may ignore what a key makes.
+        self._process = world.sandbox.popen("env", "--default-signal", "setsid", "--ctty", BINARY, "ctl", *words.split(),
+                                            stdin=slave, stdout=slave, stderr=slave,
+                                            env={**environment(settings), **env})
         os.close(slave)
         os.set_blocking(self._master, False)
         self.shown = ""
