@@ -17,7 +17,10 @@ RULES = {"egress": [{"action": "deny", "target": "*.wild.test"}, {"action": "all
 
 
 def _look(sidecar, query="", headers=None):
-    reply = sidecar.request("GET", f"/events{query}", headers=headers)
+    return _events(sidecar.request("GET", f"/events{query}", headers=headers))
+
+
+def _events(reply):
     assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json"), reply.text
     assert reply.headers["Cache-Control"] == "no-store"
     return reply.json()
@@ -33,16 +36,16 @@ def _begin(sidecar):
 
 
 class Poll(threading.Thread):
-    """One GET /events that waits, and when its answer was there."""
+    """One GET /events that waits, sent when this is made, and when its answer was there."""
 
     def __init__(self, sidecar, query, headers=None):
         super().__init__(daemon=True)
-        self._ask = sidecar, query, headers
+        self._receive = sidecar.send("GET", f"/events{query}", headers=headers)
         self.answer = self.at = None
         self.start()
 
     def run(self):
-        answer = _look(*self._ask)
+        answer = _events(self._receive())
         self.at = time.time()
         self.answer = answer
 

@@ -4,6 +4,7 @@ EGRESS_BINARY names the binary. EGRESS_UNDER runs it under `valgrind` (memory er
 started it) or `strace` (so does any program it executes).
 """
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -69,15 +70,21 @@ class Client:
         self.timeout = timeout * PATIENCE
 
     def request(self, method, path, body=None, headers=None):
+        return self.send(method, path, body, headers)()
+
+    def send(self, method, path, body=None, headers=None):
+        """Sends the request; what it gives back waits for the response, once."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout,
                                                 source_address=(self.source, 0) if self.source else None)
         with self.namespace.inside():
             connection.connect()
-        try:
-            connection.request(method, path, _body(body), headers or {})
-            return Response(connection.getresponse())
-        finally:
-            connection.close()
+        connection.request(method, path, _body(body), headers or {})
+
+        def receive():
+            with contextlib.closing(connection):
+                return Response(connection.getresponse())
+
+        return receive
 
     def policy(self):
         return self.request("GET", "/policy").json()["policy"]
