@@ -15,6 +15,8 @@ struct loop {
     int n_events;             /* collected and not yet delivered lie in events[..n_events] */
     struct loop_timer **heap; /* binary heap by due_ns, first element at 1 */
     int n_timers, cap_timers;
+    void (*first_done)(void *ctx);
+    void *first_done_ctx;
     void (*turn_end)(void *ctx);
     void *turn_end_ctx;
 };
@@ -137,6 +139,12 @@ void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
         sift(loop, last, at);
 }
 
+void loop_on_first_done(struct loop *loop, void (*hook)(void *ctx), void *ctx)
+{
+    loop->first_done = hook;
+    loop->first_done_ctx = ctx;
+}
+
 void loop_on_turn_end(struct loop *loop, void (*hook)(void *ctx), void *ctx)
 {
     loop->turn_end = hook;
@@ -172,13 +180,18 @@ static void fire_timers(struct loop *loop)
     }
 }
 
-static void deliver(struct loop *loop, bool first)
+/* Whether there was any. */
+static bool deliver(struct loop *loop, bool first)
 {
+    bool any = false;
     for (int i = 0; i < loop->n_events; i++) {
         struct loop_source *source = loop->events[i].data.ptr;
-        if (source && source->first == first)
+        if (source && source->first == first) {
+            any = true;
             source->ready(source, loop->events[i].events);
+        }
     }
+    return any;
 }
 
 int loop_run(struct loop *loop)
@@ -189,7 +202,8 @@ int loop_run(struct loop *loop)
             return -errno;
         loop->now_ns = clock_monotonic_ns();
         loop->n_events = n > 0 ? n : 0;
-        deliver(loop, true);
+        if (deliver(loop, true) && loop->first_done)
+            loop->first_done(loop->first_done_ctx);
         deliver(loop, false);
         loop->n_events = 0;
         fire_timers(loop);

@@ -40,6 +40,8 @@ static inline bool loop_timer_is_set(const struct loop_timer *timer)
 {
     return timer->heap_at;
 }
+/* Called in every turn in which something was ready that is `first`, behind all of these. */
+void loop_on_first_done(struct loop *loop, void (*hook)(void *ctx), void *ctx);
 /* Called at the end of every turn. */
 void loop_on_turn_end(struct loop *loop, void (*hook)(void *ctx), void *ctx);
 /* CLOCK_MONOTONIC, read once per turn. */

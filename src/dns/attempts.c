@@ -81,6 +81,18 @@ int attempts_start(struct attempts *attempts, struct query *query, size_t upstre
     return error;
 }
 
+void attempts_repeat(struct attempts *attempts, struct query *query, uint64_t before_ns)
+{
+    for (size_t i = 0; query->awaited >> i; i++) {
+        struct attempt *attempt = &query->attempts[i];
+        if (!(query->awaited & 1u << i) || attempt->socket == QUERY_NO_SOCKET || attempt->repeated ||
+            attempt->asked_ns > before_ns)
+            continue;
+        attempt->repeated = true;
+        upstream_udp_repeat(attempts->udp, attempt->socket, query->packet, query->len);
+    }
+}
+
 void attempts_stop(struct attempts *attempts, struct attempt *attempt)
 {
     attempt->query->awaited &= (uint16_t) ~(1u << attempt_upstream(attempt));

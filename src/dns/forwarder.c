@@ -74,14 +74,17 @@ static bool ask_next(struct forwarder *forwarder, struct query *query)
     return false;
 }
 
-/* Asks one upstream more; when there is none, those asked before have until the end. */
+/* Asks one upstream more; when there is none, those that have been silent for a step are asked again, and have until
+ * the end. */
 static void carry_on(struct forwarder *forwarder, struct query *query)
 {
+    uint64_t now = loop_now(forwarder->loop), step = forwarder->upstreams.step_ns;
     if (ask_next(forwarder, query)) {
-        uint64_t step_ends = loop_now(forwarder->loop) + forwarder->upstreams.step_ns;
+        uint64_t step_ends = now + step;
         query_await(forwarder->pool, query, QUERY_STEP, step_ends < query->end_ns ? step_ends : query->end_ns);
         arm_deadline(forwarder);
     } else if (query->awaited) {
+        attempts_repeat(forwarder->attempts, query, now - step);
         query_await(forwarder->pool, query, QUERY_END, query->end_ns);
         arm_deadline(forwarder);
     } else {

@@ -34,6 +34,7 @@ struct attempt {
     struct upstream_exchange *exchange; /* while asked over TCP */
     uint64_t asked_ns;
     uint16_t socket; /* of the UDP pool; QUERY_NO_SOCKET when no datagram is awaited */
+    bool repeated;
 };
 
 struct query {

@@ -2,13 +2,14 @@
 
 #define FAILURES_TO_DOWN 3
 #define DOWN_NS 10000000000ull
-#define STEP_NS 300000000ull /* most answers of a recursive resolver come sooner */
+#define STEP_NS 300000000ull        /* most answers of a recursive resolver come sooner */
+#define STEP_ALONE_NS 1000000000ull /* it may be at work, and asking again makes it no faster */
 
 void upstreams_init(struct upstreams *upstreams, const struct sock_addr *addrs, size_t n, uint64_t timeout_ns)
 {
-    uint64_t share = timeout_ns / (n ? n : 1);
-    *upstreams =
-        (struct upstreams){.n = n, .timeout_ns = timeout_ns, .step_ns = n > 1 && share > STEP_NS ? STEP_NS : share};
+    uint64_t share = timeout_ns / (n + 1); /* each of them, and once more */
+    uint64_t step = n > 1 ? STEP_NS : STEP_ALONE_NS;
+    *upstreams = (struct upstreams){.n = n, .timeout_ns = timeout_ns, .step_ns = share < step ? share : step};
     for (size_t i = 0; i < n; i++)
         upstreams->list[i].addr = addrs[i];
 }

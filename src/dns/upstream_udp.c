@@ -14,7 +14,8 @@
 
 #define BATCH BULK_BATCH
 #define SOCKETS_PER_UPSTREAM 16
-#define ANSWER_MAX 2048 /* we ask for 1232 at most */
+#define BATCH_FULL (BATCH * 3 / 4) /* what is left of it is not worth a system call */
+#define ANSWER_MAX 2048            /* we ask for 1232 at most */
 #define SOCKET_BUFFER (1 << 20)
 #define LIFETIME_NS (8 * NS_PER_S) /* and up to as much again, at random */
 
@@ -31,6 +32,11 @@ struct upstream_udp {
     struct upstream_udp_callbacks callbacks;
     struct slot slots[UPSTREAMS_MAX * SOCKETS_PER_UPSTREAM];
     int chosen[UPSTREAMS_MAX]; /* the slot of this batch, -1: none yet */
+    struct ready {
+        uint16_t slot;
+        uint32_t events;
+    } ready[UPSTREAMS_MAX * SOCKETS_PER_UPSTREAM]; /* of this turn */
+    unsigned n_ready;
     struct mmsghdr in[BATCH], out[BATCH];
     struct iovec in_iov[BATCH], out_iov[BATCH];
     uint16_t out_slot[BATCH];
@@ -59,17 +65,45 @@ static void read_errors(struct upstream_udp *udp, uint16_t socket, int fd)
     }
 }
 
-static void receive(struct loop_source *source, uint32_t events)
+/* Reads what fits behind `used` messages of the batch; returns how many came. */
+static unsigned receive(struct upstream_udp *udp, uint16_t socket, unsigned used)
 {
-    struct upstream_udp *udp = source->owner;
-    uint16_t socket = (uint16_t)((struct slot *)source - udp->slots);
-    if (events & EPOLLERR)
-        read_errors(udp, socket, source->fd);
-    int n = recvmmsg(source->fd, udp->in, BATCH, MSG_DONTWAIT, NULL);
-    for (int i = 0; i < n; i++)
+    int n = recvmmsg(udp->slots[socket].source.fd, udp->in + used, BATCH - used, MSG_DONTWAIT, NULL);
+    for (unsigned i = used; n > 0 && i < used + (unsigned)n; i++)
         udp->callbacks.answer(udp->callbacks.ctx, socket, udp->buffers[i], udp->in[i].msg_len,
                               udp->in[i].msg_hdr.msg_flags & MSG_TRUNC);
+    return n > 0 ? (unsigned)n : 0;
+}
+
+/* What the sockets have is one batch: it costs one transaction, and many replies to one client leave in bulk. */
+static void receive_all(void *ctx)
+{
+    struct upstream_udp *udp = ctx;
+    unsigned used = 0;
+    if (!udp->n_ready)
+        return;
+    for (unsigned i = 0; i < udp->n_ready; i++) {
+        const struct ready *ready = &udp->ready[i];
+        struct slot *slot = &udp->slots[ready->slot];
+        if (slot->source.fd >= 0 && ready->events & EPOLLERR)
+            read_errors(udp, ready->slot, slot->source.fd);
+        if (slot->source.fd < 0) /* worn and closed since */
+            continue;
+        if (used > BATCH_FULL) {
+            udp->callbacks.batch_end(udp->callbacks.ctx);
+            used = 0;
+        }
+        used += receive(udp, ready->slot, used);
+    }
+    udp->n_ready = 0;
     udp->callbacks.batch_end(udp->callbacks.ctx);
+}
+
+static void note_ready(struct loop_source *source, uint32_t events)
+{
+    struct upstream_udp *udp = source->owner;
+    uint16_t slot = (uint16_t)((struct slot *)source - udp->slots);
+    udp->ready[udp->n_ready++] = (struct ready){slot, events};
 }
 
 int upstream_udp_new(struct loop *loop, const struct upstreams *upstreams,
@@ -91,7 +125,8 @@ int upstream_udp_new(struct loop *loop, const struct upstreams *upstreams,
     for (size_t i = 0; i < UPSTREAMS_MAX; i++)
         udp->chosen[i] = -1;
     for (size_t i = 0; i < UPSTREAMS_MAX * SOCKETS_PER_UPSTREAM; i++)
-        udp->slots[i].source = (struct loop_source){.fd = -1, .ready = receive, .owner = udp, .first = true};
+        udp->slots[i].source = (struct loop_source){.fd = -1, .ready = note_ready, .owner = udp, .first = true};
+    loop_on_first_done(loop, receive_all, udp);
     *ret = udp;
     return 0;
 }
@@ -109,6 +144,7 @@ void upstream_udp_free(struct upstream_udp *udp)
 {
     if (!udp)
         return;
+    loop_on_first_done(udp->loop, NULL, NULL);
     for (size_t i = 0; i < UPSTREAMS_MAX * SOCKETS_PER_UPSTREAM; i++)
         close_slot(udp, &udp->slots[i]);
     free(udp);
@@ -255,4 +291,11 @@ void upstream_udp_flush(struct upstream_udp *udp)
         for (unsigned i = 0; i < n_failed; i++)
             udp->callbacks.undelivered(udp->callbacks.ctx, failed[i].socket, failed[i].id, failed[i].error);
     }
+}
+
+void upstream_udp_repeat(struct upstream_udp *udp, uint16_t socket, const uint8_t *msg, size_t len)
+{
+    const struct slot *slot = &udp->slots[socket];
+    if (slot->source.fd >= 0)
+        send(slot->source.fd, msg, len, MSG_DONTWAIT);
 }

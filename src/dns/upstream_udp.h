@@ -30,5 +30,7 @@ void upstream_udp_free(struct upstream_udp *udp);
  * when no socket can be had. */
 int upstream_udp_send(struct upstream_udp *udp, size_t upstream, const uint8_t *msg, size_t len, uint16_t *ret_socket);
 void upstream_udp_flush(struct upstream_udp *udp);
+/* Sends at once, on the socket that it left on before; what becomes of it is not told. */
+void upstream_udp_repeat(struct upstream_udp *udp, uint16_t socket, const uint8_t *msg, size_t len);
 
 #endif

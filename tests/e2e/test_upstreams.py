@@ -187,3 +187,27 @@ def test_path_that_takes_no_bulk(world, start, resolver):
         assert [odd.asked(name) for name in long] == [1] * 30
     finally:
         world.sandbox.ip(f"route del {ODD}")
+
+
+@pytest.mark.parametrize("n", [1, 2], ids=["alone", "beside another"])
+def test_datagram_that_is_lost_is_sent_once_more(world, start, resolver, n):
+    def loses_the_first(request):
+        came.append(request.name)
+        if request.name == "." or came.count(request.name) > n:
+            faults.good(request)
+    came = []
+    upstreams = [resolver(address, loses_the_first) for address in (ODD, "198.51.100.56")[:n]]
+    start(RULES=RULES, DNS_UPSTREAM=",".join((ODD, "198.51.100.56")[:n]))
+    answer, seconds = _answered_in(world)
+    assert dnsclient.addresses(answer) == ["203.0.113.10"]
+    assert 0.5 < seconds < 4.5
+    requests = [request for upstream in upstreams for request in upstream.requests
+                if request.name == "www.allowed.test."]
+    assert len({request.wire for request in requests}) == 1, "the same question, id included"
+
+
+def test_silent_upstream_is_asked_twice_and_no_more(world, start, resolver):
+    silent = resolver(ODD, faults.silent)
+    start(RULES=RULES, DNS_UPSTREAM=ODD, DNS_UPSTREAM_TIMEOUT="3")
+    assert dnsclient.rcode(_answered_in(world)[0]) == "SERVFAIL"
+    assert silent.asked("www.allowed.test") == 2

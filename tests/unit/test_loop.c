@@ -82,6 +82,48 @@ START_TEST(ready_sources_are_told_and_the_turn_ends_once)
 }
 END_TEST
 
+static struct bell *first_bell, *other_bell;
+
+static void between(void *times)
+{
+    ++*(int *)times;
+    ck_assert_int_eq(first_bell->rung, 1);
+    ck_assert_int_eq(other_bell->rung, 0);
+}
+
+START_TEST(sources_that_are_first_are_done_before_the_others)
+{
+    struct bell bells[2];
+    int turns = 0, times = 0;
+    bell_new(&bells[0], 1);
+    bell_new(&bells[1], 1);
+    bells[1].source.first = true;
+    first_bell = &bells[1];
+    other_bell = &bells[0];
+    loop_on_first_done(loop, between, &times);
+    loop_on_turn_end(loop, stop_at_turn_end, &turns);
+    run();
+    ck_assert_int_eq(times, 1);
+    ck_assert_int_eq(bells[0].rung, 1);
+    for (int i = 0; i < 2; i++)
+        close(bells[i].source.fd);
+}
+END_TEST
+
+START_TEST(nothing_is_done_behind_first_sources_when_there_are_none)
+{
+    struct bell bell;
+    int turns = 0, times = 0;
+    bell_new(&bell, 1);
+    loop_on_first_done(loop, between, &times);
+    loop_on_turn_end(loop, stop_at_turn_end, &turns);
+    run();
+    ck_assert_int_eq(times, 0);
+    ck_assert_int_eq(bell.rung, 1);
+    close(bell.source.fd);
+}
+END_TEST
+
 START_TEST(a_source_removed_in_its_turn_is_not_told)
 {
     struct bell bells[2];
@@ -215,6 +257,8 @@ Suite *test_suite(void)
     tcase_set_timeout(tc, 20);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, ready_sources_are_told_and_the_turn_ends_once);
+    tcase_add_test(tc, sources_that_are_first_are_done_before_the_others);
+    tcase_add_test(tc, nothing_is_done_behind_first_sources_when_there_are_none);
     tcase_add_test(tc, a_source_removed_in_its_turn_is_not_told);
     tcase_add_test(tc, a_modified_source_is_told_what_was_asked_for);
     tcase_add_test(tc, timers_fire_once_in_order_and_never_early);
