@@ -3,6 +3,7 @@
 #include "nft/flows.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -14,6 +15,7 @@ struct flow_walk {
     struct mail mail; /* to the loop: choose, or it is over */
     struct mailbox *mailbox;
     struct flow_walk_hooks hooks;
+    unsigned delay_ms;
     pthread_t thread;
     sem_t chosen;
     atomic_bool given_up;
@@ -75,6 +77,7 @@ static void *run(void *arg)
 {
     struct flow_walk *walk = arg;
     struct why why = {""};
+    poll(NULL, 0, (int)walk->delay_ms);
     int error = walk->hooks.choose ? flows_list(walk->list, take, walk, &why) : forget_dns(walk, &why);
     if (error && !walk->why.text[0])
         walk->why = why;
@@ -97,13 +100,13 @@ static int start_thread(struct flow_walk *walk)
     return -error;
 }
 
-int flow_walk_start(struct mailbox *mailbox, const struct flow_walk_hooks *hooks, struct flow_walk **ret,
-                    struct why *why)
+int flow_walk_start(struct mailbox *mailbox, const struct flow_walk_hooks *hooks, unsigned delay_ms,
+                    struct flow_walk **ret, struct why *why)
 {
     struct flow_walk *walk = calloc(1, sizeof(*walk));
     if (!walk)
         return why_set(why, -ENOMEM, "out of memory");
-    *walk = (struct flow_walk){.mail = {.deliver = deliver}, .mailbox = mailbox, .hooks = *hooks};
+    *walk = (struct flow_walk){.mail = {.deliver = deliver}, .mailbox = mailbox, .hooks = *hooks, .delay_ms = delay_ms};
     sem_init(&walk->chosen, 0, 0);
     int error = conn_open(&walk->list, why);
     if (!error)

@@ -22,9 +22,9 @@ struct flow_walk_hooks {
 
 struct flow_walk;
 
-/* 0 or -errno, and then `over` is not called. */
-int flow_walk_start(struct mailbox *mailbox, const struct flow_walk_hooks *hooks, struct flow_walk **ret,
-                    struct why *why);
+/* Begins to list in `delay_ms`. 0 or -errno, and then `over` is not called. */
+int flow_walk_start(struct mailbox *mailbox, const struct flow_walk_hooks *hooks, unsigned delay_ms,
+                    struct flow_walk **ret, struct why *why);
 /* Gives a walk up that is not over, once the loop runs no more; waits for what the kernel is being asked. NULL is none.
  */
 void flow_walk_free(struct flow_walk *walk);

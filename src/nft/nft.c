@@ -108,6 +108,7 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
     nft_policy_done(&nft->policy);
     nft->policy = copy;
     nft->dns_looks -= skips_look;
+    nft->was_quiet = skips_look;
     nft->none_open = false; /* who knows what was let through before */
     nft->damaged = false;
     nft_tell_rules(nft);

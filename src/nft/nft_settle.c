@@ -15,6 +15,10 @@
 #include <errno.h>
 #include <string.h>
 
+/* Where no flow was open before the first rules, the first walk is for those of that very moment. The kernel keeps the
+ * processor for it that the first answers need. */
+#define QUIET_START_MS 30
+
 /* Who waits for a walk to be over. */
 struct waiter {
     struct waiter *next;
@@ -192,9 +196,10 @@ static void start_walk(struct nft *nft)
         walk_over(nft, 0, &why);
         return;
     }
+    unsigned delay_ms = nft->is_first && nft->was_quiet ? QUIET_START_MS : 0;
     int error = nft->is_first ? end_untracked(nft, &why) : 0;
     if (!error)
-        error = flow_walk_start(nft->settings->mailbox, &hooks, &nft->walk, &why);
+        error = flow_walk_start(nft->settings->mailbox, &hooks, delay_ms, &nft->walk, &why);
     if (error)
         walk_over(nft, error, &why);
 }
@@ -238,7 +243,7 @@ void nft_look_for_dns(struct nft *nft)
 {
     struct flow_walk_hooks hooks = {.ctx = nft, .over = dns_walk_over};
     if (nft->dns_looks && !nft->dns_walk && nft->settings->mailbox)
-        flow_walk_start(nft->settings->mailbox, &hooks, &nft->dns_walk, NULL);
+        flow_walk_start(nft->settings->mailbox, &hooks, 0, &nft->dns_walk, NULL);
 }
 
 /* --- previews --- */
@@ -290,7 +295,7 @@ void nft_preview_flows(struct nft *nft, const struct nft_preview *what)
     *preview = (struct nft_flow_preview){.nft = nft, .what = *what};
     nft->preview = preview;
     struct flow_walk_hooks hooks = {.ctx = preview, .choose = report_flows, .over = preview_over};
-    int error = flow_walk_start(nft->settings->mailbox, &hooks, &preview->walk, &why);
+    int error = flow_walk_start(nft->settings->mailbox, &hooks, 0, &preview->walk, &why);
     if (error)
         preview_over(preview, error, &why);
 }
