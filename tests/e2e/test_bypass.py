@@ -143,7 +143,7 @@ def test_devices_that_come_later_are_guarded(world, start, tap, mac):
         try:
             for namespace in world.sandbox, world.internet:
                 namespace.ip("link set late up")
-            wait_until(lambda: '"late"' in _netdev(world), timeout=1.0, what="the device to be guarded")
+            wait_until(lambda: '"late"' in _netdev(world), what="the device to be guarded")
             with contextlib.closing(Tap(world.internet, "late")) as late:
                 attack(world.sandbox, "frames", "late", mac, SANDBOX_V4, DENIED_V4)
                 attack(world.sandbox, "frames", "eth0", mac, SANDBOX_V4, DENIED_V4)
@@ -153,7 +153,7 @@ def test_devices_that_come_later_are_guarded(world, start, tap, mac):
                 assert not late.catch_up(world.sandbox).holding(DENIED_V4)
         finally:
             world.internet.ip("link del late")
-        wait_until(lambda: '"late"' not in _netdev(world), timeout=1.0, what="the device to be forgotten")
+        wait_until(lambda: '"late"' not in _netdev(world), what="the device to be forgotten")
     assert not tap.catch_up(world.sandbox).holding(DENIED_V4)
     assert sidecar.healthy()
     assert not [record for record in sidecar.records if record["level"] == "error"]
@@ -166,7 +166,7 @@ def test_devices_on_top_of_others_work(world, start, tap, mac):
     try:
         world.sandbox.ip("addr add 10.0.5.3/24 dev over")
         world.sandbox.ip("link set over up")
-        wait_until(lambda: '"over"' in _netdev(world), timeout=1.0, what="the device to be guarded")
+        wait_until(lambda: '"over"' in _netdev(world), what="the device to be guarded")
         world.sandbox.ip(f"route add {ALLOWED_V4} via {GATEWAY_V4} dev over src 10.0.5.3")
         assert connects(world.sandbox, ALLOWED_V4)
         attack(world.sandbox, "frames", "over", mac, "10.0.5.3", DENIED_V4)
@@ -196,7 +196,7 @@ def test_guard_of_frames_comes_and_goes_with_the_rules(world, start):
 def test_guard_of_frames_is_looked_after(world, start):
     sidecar = start(RULES=RULES)
     world.sandbox.nft("delete table netdev opensandbox")
-    wait_until(lambda: _netdev(world), timeout=2.0, what="the table to be back")
+    wait_until(lambda: _netdev(world), what="the table to be back")
     assert sidecar.healthy()
 
 

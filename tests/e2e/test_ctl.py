@@ -86,13 +86,13 @@ class Terminal:
         self.shown += piece.decode().replace("\r\n", "\n")
         return bool(piece)
 
-    def wait(self, condition):
+    def wait(self, condition, timeout=5.0):
         """The screen without colours, as soon as the condition likes it."""
         def find():
             assert self._read(), self.shown
             screen = re.sub("\033\\[[0-9]*m", "", self.shown.rpartition("\033[H\033[2J")[2])
             return condition(screen) and screen
-        return wait_until(find, what="the screen")
+        return wait_until(find, timeout, what="the screen")
 
     def press(self, keys):
         os.write(self._master, keys)
@@ -289,9 +289,10 @@ def test_events_are_followed(world, start):
 def test_busy_sandbox_does_not_keep_the_client_busy(world, start):
     sidecar = start(RULES=POLICY, LOG_LEVEL="warn")
     asked = lambda: Scrape(sidecar).sum("egress_api_request_duration_seconds_count", http_route="/events")
-    with hostile(world.sandbox, "flood", "flood.test", 20_000, 1), Terminal(world, "top") as terminal:
+    with hostile(world.sandbox, "flood", "flood.test", 20_000, 1):
         begin = time.monotonic()
-        terminal.wait(lambda _: asked() >= 8)
+        with Terminal(world, "top") as terminal:
+            terminal.wait(lambda _: asked() >= 8, timeout=20)
         assert time.monotonic() - begin > 0.5, "ten a second at most"
 
 

@@ -304,7 +304,8 @@ def test_connections_are_limited_and_new_clients_served(world, start):
     try:
         for _ in range(MANY_CONNECTIONS):
             idle.append(dnsclient.tcp_socket(world.sandbox, "192.0.2.53"))
-        wait_until(lambda: any(_closed(sock) for sock in idle), what="the limit to be felt")
+        # Not for ten seconds: then they are closed because they are idle.
+        wait_until(lambda: any(_closed(sock) for sock in idle), timeout=3, what="the limit to be felt")
         assert dnsclient.addresses(dnsclient.ask(world.sandbox, "www.allowed.test", tcp=True)) == ["203.0.113.10"]
         assert dnsclient.addresses(dnsclient.ask(world.sandbox, "www.allowed.test")) == ["203.0.113.10"]
     finally:
@@ -324,7 +325,7 @@ def test_reader_that_never_reads_does_not_stop_others(world, start, resolver):
             pass  # held back or cut off: both are fine
         begin = time.monotonic()
         assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.other.test")) == "NXDOMAIN"
-        assert time.monotonic() - begin < 1.0
+        assert time.monotonic() - begin < 5.0, "a loop that is held up would wait ten seconds"
 
 
 def _ask_together(sidecar, server, questions):

@@ -105,14 +105,14 @@ def test_terminated_sidecar_takes_its_rules_away_when_told_to(world, start, numb
 
 
 def test_drain(world, start):
-    sidecar = start(RULES=RULES, DRAIN_SEC="2")
+    sidecar = start(RULES=RULES, DRAIN_SEC="5")
     begin = time.monotonic()
     sidecar.signal(signal.SIGTERM)
     while time.monotonic() - begin < 1.5:
         _works(world)
         assert sidecar.request("GET", "/policy").status == 200
     assert sidecar.wait_end() == 0
-    assert time.monotonic() - begin >= 2.0
+    assert time.monotonic() - begin >= 5.0
 
 
 def test_queries_under_way_are_answered_before_it_ends(world, start, resolver):
@@ -149,16 +149,17 @@ def test_no_new_questions_while_it_stops(world, start, resolver):
     with dnsclient.tcp_socket(world.sandbox, "192.0.2.53") as sock:
         dnsclient.send_tcp(sock, dnsclient.question("www.allowed.test"))
         faults.wait_asked(odd, "www.allowed.test")
-        assert ask() and ask(tcp=True)
+        wait_until(lambda: ask() and ask(tcp=True), what="answers")
         begin = time.monotonic()
         sidecar.signal(signal.SIGTERM)
-        wait_until(lambda: ask() is None, what="the listener to close")
+        sidecar.wait_record(lambda r: r["msg"].startswith("stopping"))  # now no answer is not just a late one
+        wait_until(lambda: ask() is None and ask(tcp=True) is None, what="the listeners to close")
         for _ in range(3):
             assert ask() is None and ask(tcp=True) is None
         dnsclient.send_tcp(sock, dnsclient.question("www.other.test"))
         assert sidecar.process.poll() is None, "it still waits for the one answer"
         assert sidecar.wait_end() == 0
-        assert 4.5 < time.monotonic() - begin < 7 * PATIENCE
+        assert 4.5 < time.monotonic() - begin < 9 * PATIENCE
         with contextlib.suppress(ConnectionError):
             assert dnsclient.receive_tcp_wire(sock) is None
 
@@ -186,11 +187,11 @@ def test_always_files(world, start, rules_dir):
 def test_hangup_reads_always_files_again(world, start, rules_dir):
     sidecar = start(RULES=RULES)
     _works(world)
-    (rules_dir / "deny.always").write_text("www.allowed.test\n203.0.113.11\n")
     (rules_dir / "allow.always").write_text("203.0.113.66\n")
+    (rules_dir / "deny.always").write_text("www.allowed.test\n203.0.113.11\n")
     sidecar.signal(signal.SIGHUP)
-    sidecar.wait_event("updated", source="always")
-    assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.allowed.test")) == "NXDOMAIN"
+    sidecar.wait_event("updated", source="always")  # maybe of the first file alone
+    wait_until(lambda: dnsclient.rcode(dnsclient.ask(world.sandbox, "www.allowed.test")) == "NXDOMAIN")
     refusal_seconds(world.sandbox, "203.0.113.10")
     assert connects(world.sandbox, "203.0.113.66")
     (rules_dir / "deny.always").unlink()
@@ -256,7 +257,7 @@ def test_hangup_opens_log_files_again(world, start, tmp_path):
 def test_second_instance_changes_nothing(world, start, tmp_path, settings, mode):
     sidecar = start(RULES=RULES, POLICY_FILE=str(tmp_path / "policy.json"), MODE=mode)
     sidecar.request("POST", "/policy", RULES)
-    before = ruleset.at_rest(world.sandbox)
+    before = ruleset.settled(world.sandbox)
     second = Sidecar(world.sandbox, tmp_path, RULES={"defaultAction": "allow"}, MODE="dns+nft", **settings)
     assert second.wait_end() == PORT_TAKEN
     assert second.stderr.count("\n") == 1, second.stderr

@@ -5,6 +5,7 @@ import http.client
 import re
 import struct
 import threading
+import time
 
 import dns.flags
 import dns.rcode
@@ -68,6 +69,21 @@ def queries(sidecar):
             if s.value}
 
 
+@pytest.fixture
+def slow_query(world, resolver):
+    """A thread, to be started, that asks for slow.allowed.test, and the event that its upstream's answer waits for."""
+    released = threading.Event()
+
+    def behave(request):
+        if request.name.startswith("slow."):  # in a thread of its own, half a second after it came
+            released.wait(20)
+        faults.good(request)
+    resolver(ODD, behave)
+    asking = threading.Thread(target=dnsclient.ask, args=(world.sandbox, "slow.allowed.test"), kwargs={"timeout": 20})
+    yield asking, released
+    released.set()
+
+
 def expect_none_in_flight(sidecar):
     """A query is over a moment after its answer has left."""
     wait_until(lambda: Scrape(sidecar).value("egress_dns_inflight") == 0, what="no query under way")
@@ -123,28 +139,30 @@ def test_failed_queries_are_counted_and_timed(world, start, resolver):
     wait_until(lambda: Scrape(sidecar).value("egress_dns_upstreams_healthy") == 0, what="the probe to fail")
 
 
-def test_duration_and_in_flight(world, start, resolver):
-    resolver(ODD, faults.good)
-    sidecar = start_counting(start, DNS_UPSTREAM=ODD)
+def test_duration_and_in_flight(start, slow_query):
+    asking, released = slow_query
+    sidecar = start_counting(start, DNS_UPSTREAM=ODD, DNS_UPSTREAM_TIMEOUT="20")
     assert Scrape(sidecar).value("egress_dns_upstreams_healthy") == 1
-    asking = threading.Thread(target=dnsclient.ask, args=(world.sandbox, "slow.allowed.test"))
+    begin = time.monotonic()
     asking.start()
     wait_until(lambda: Scrape(sidecar).value("egress_dns_inflight") == 1, what="a query under way")
+    released.set()
     asking.join()
+    took = time.monotonic() - begin
     scrape = Scrape(sidecar)
     assert scrape.value(f"{DURATION}_bucket", le="0.25") == 0
     assert scrape.value(f"{DURATION}_bucket", le="+Inf") == 1
-    assert 0.4 < scrape.value(f"{DURATION}_sum") < 6
+    assert 0.4 < scrape.value(f"{DURATION}_sum") < took
     expect_none_in_flight(sidecar)
 
 
-def test_policy_decides_anew_while_a_query_is_under_way(world, start, resolver):
-    resolver(ODD, faults.good)
-    sidecar = start_counting(start, DNS_UPSTREAM=ODD)
-    asking = threading.Thread(target=dnsclient.ask, args=(world.sandbox, "slow.allowed.test"))
+def test_policy_decides_anew_while_a_query_is_under_way(start, slow_query):
+    asking, released = slow_query
+    sidecar = start_counting(start, DNS_UPSTREAM=ODD, DNS_UPSTREAM_TIMEOUT="20")
     asking.start()
     wait_until(lambda: Scrape(sidecar).value("egress_dns_inflight") == 1, what="a query under way")
     assert sidecar.request("POST", "/policy", "").status == 200
+    released.set()
     asking.join()
     assert queries(sidecar) == {("denied", "udp"): 1}
     assert Scrape(sidecar).value(f"{DURATION}_count") == 0

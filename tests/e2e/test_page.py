@@ -114,7 +114,7 @@ def test_tries_are_shown_within_a_second(world, page, browser):
     assert (verdict, rule, denied) == ("denied", "default deny", "1×")
     dnsclient.ask(world.sandbox, "api.allowed.test")
     assert re.fullmatch(r"< 1 ms|\d+ ms", _wait_row(browser, "api.allowed.test")[4])
-    wait_until(lambda: browser.text("#count") == "2", what="the leases to be counted")
+    wait_until(lambda: browser.text("#count") == "2", timeout=15, what="the leases to be counted")
     assert browser.text("#mode") == "dns+nft" and re.search(r"Version\s+\d+\.\d+", browser.text("header"))
     assert not browser.complaints()
 
@@ -210,6 +210,7 @@ def test_hostile_names_are_text(world, page, browser):
         name = dns.name.Name([label, b"wild", b"test", b""])
         dnsclient.exchange(world.sandbox, dns.message.make_query(name, "A"))
     wait_until(lambda: len(_rows(browser)) == len(HOSTILE), what="all of them")
+    wait_until(lambda: len(sidecar.events("denied")) == len(HOSTILE), what="the records")
     shown = set(_rows(browser))
     assert shown == {event["target.host"] for event in sidecar.events("denied")}
     assert any(text.startswith("\\060script\\062hacked") for text in shown)
@@ -343,8 +344,8 @@ def test_sidecar_that_goes_and_comes_back(world, page, browser):
     browser.wait_text("No answer from the sidecar", "#state")
     sidecar.restart().wait_healthy()
     dnsclient.ask(world.sandbox, "b.wild.test")
-    _wait_row(browser, "b.wild.test")
-    browser.wait_text("enforcing", "#state")
+    _wait_row(browser, "b.wild.test", timeout=15)
+    browser.wait_text("enforcing", "#state", timeout=15)
     assert "a.wild.test" in _rows(browser)
 
 
@@ -386,7 +387,7 @@ def test_looks(world, page, browser, tmp_path):
     _row_button(browser, "www.other.test", "Allow…").click()
     browser.button("Allow www.other.test", ".panel")
     browser.run("document.activeElement.blur()")
-    wait_until(lambda: browser.text("#count") != "0", what="the leases to be counted")
+    wait_until(lambda: browser.text("#count") != "0", timeout=15, what="the leases to be counted")
     for scheme, size, name in ("light", DESK, "light"), ("dark", DESK, "dark"), ("light", PHONE, "phone"):
         browser.look(scheme, size)
         wait_until(lambda: browser.run("return innerWidth") == size[0], what="the size")

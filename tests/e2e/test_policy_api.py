@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.support import dnsclient
+from tests.support import dnsclient, ruleset
 from tests.support.sidecar import PORT
 from tests.support.tcpclient import connects, connection, refusal_seconds
 
@@ -275,10 +275,10 @@ def test_healthz(sidecar):
 
 @pytest.mark.parametrize("harm", ["delete table inet opensandbox", "flush ruleset"])
 def test_table_that_is_taken_away_comes_back(world, sidecar, harm):
-    before = world.sandbox.table()
+    before = ruleset.settled(world.sandbox)
     world.sandbox.nft(harm)
     sidecar.wait_record(lambda record: record["level"] == "error" and "changed from outside" in record["msg"])
-    assert world.sandbox.table() == before
+    assert ruleset.at_rest(world.sandbox) == before
     sidecar.wait_healthy()
 
 

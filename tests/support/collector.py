@@ -90,7 +90,17 @@ class Received:
         return wait_until(lambda: next((e for e in self.of("metrics") if predicate(e)), None), timeout, "metrics")
 
     def wait_record(self, predicate, timeout=10.0):
-        return wait_until(lambda: next((r for r in self.records() if predicate(r)), None), timeout, "a log record")
+        looked = 0
+
+        def find():
+            nonlocal looked
+            for export in self.exports[looked:]:  # each once: there may be thousands of records
+                looked += 1
+                for record in export.records() if export.signal == "logs" else ():
+                    if predicate(record):
+                        return record
+            return None
+        return wait_until(find, timeout, "a log record")
 
     def wait_exports(self, n, signal, timeout=30.0):
         wait_until(lambda: len(self.of(signal)) >= n, timeout, f"{n} exports of {signal}")

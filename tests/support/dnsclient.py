@@ -55,7 +55,7 @@ def exchange(namespace, query, server="192.0.2.53", tcp=False, timeout=6.0, port
         return dns.query.udp(query, server, timeout, port, sock=sock)
 
 
-def exchange_raw(namespace, wire, server="192.0.2.53", timeout=2.0):
+def exchange_raw(namespace, wire, server="192.0.2.53", timeout=6.0):
     """Sends bytes as they are over UDP and returns the bytes that come back, None when nothing does."""
     with udp_socket(namespace, server) as sock:
         sock.settimeout(timeout)

@@ -1,6 +1,9 @@
 """What the sidecar's table says, as nft lists it."""
 
 import re
+import time
+
+from tests.support.waiting import wait_until
 
 
 def seconds_left(namespace, address):
@@ -18,6 +21,15 @@ def at_rest(namespace):
     """The table without what packets and time change in it: counters, seconds left, and the peers of the last minute."""
     text = re.sub(r"expires \w+|packets \d+ bytes \d+", "", namespace.table())
     return re.sub(r"(set peers_\w+ \{[^{}]*?)\s*elements = \{[^{}]*\}", r"\1", text)
+
+
+def settled(namespace):
+    """The same, once it stays as it is: what earlier tests left open is still being ended."""
+    def agreed():
+        look = at_rest(namespace)
+        time.sleep(0.2)
+        return look if at_rest(namespace) == look else None
+    return wait_until(agreed, what="a table that stays as it is")
 
 
 def learned(namespace):

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.waiting import PATIENCE, WAITING, wait_until
 from tests.support.world import UPSTREAM_V4
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -167,7 +167,7 @@ class Sidecar(Client):
         def find():
             return next((record for record in self.records if predicate(record)), None)
         with self._changed:
-            self._changed.wait_for(find, timeout * PATIENCE)
+            self._changed.wait_for(find, timeout * WAITING)
             found = find()
         assert found, f"no such record among {len(self.records)}: …{self.records[-5:]}"
         return found

@@ -1,5 +1,6 @@
 """A tunnel through DNS: Debian's iodine, its server in the internet and its client in the sandbox."""
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -17,8 +18,8 @@ class Tunnel:
     def __init__(self, world, address, domain):
         self._world, self._domain = world, domain
         self._clients = []
-        if not os.path.exists("/dev/net/tun"):
-            os.makedirs("/dev/net", exist_ok=True)
+        os.makedirs("/dev/net", exist_ok=True)
+        with contextlib.suppress(FileExistsError):
             os.mknod("/dev/net/tun", stat.S_IFCHR | 0o600, os.makedev(10, 200))
         self._server = world.internet.popen("iodined", "-f", "-c", "-P", "secret", "-l", address, f"{SERVER}/24", domain,
                                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

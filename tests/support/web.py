@@ -14,6 +14,8 @@ error_log stderr error;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
+    client_header_timeout 600s;
+    keepalive_timeout 600s;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
