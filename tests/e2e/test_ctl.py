@@ -137,8 +137,9 @@ def test_allow_deny_and_rm(world, start, ctl):
                                                         ["+", "deny", "www.other.test"]]
     with connection(world.sandbox, "203.0.113.10"):
         lines = _lines(ctl("policy rm 203.0.113.10 www.other.test"))
-    assert lines == [["-", "deny", "www.other.test"], ["-", "allow", "203.0.113.10"],
-                     "open connection ends: tcp 203.0.113.10 port 80".split()]
+    assert lines[:2] == [["-", "deny", "www.other.test"], ["-", "allow", "203.0.113.10"]]
+    ends = "open connection ends: tcp 203.0.113.10 port 80".split()
+    assert lines[2:] in ([ends], [ends, ends]), "the first connection's server may not have closed it yet"
     assert sidecar.policy() == POLICY
     _error(ctl("policy rm nowhere.test"), NO, "no rule has such a target")
     _error(ctl("policy allow https://a.test/"), DATA, "https://a.test/")
