@@ -12,7 +12,7 @@ from tests.support.metrics import Scrape
 from tests.support.receiver import Receiver
 from tests.support.sidecar import command
 from tests.support.tcpclient import connection, connects, passes_udp, ping, refusal_seconds
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 MODES = pytest.mark.parametrize("mode", ["dns+audit", "dns+nft+audit"])
 DENY_SOME = {"egress": [{"action": "deny", "target": "203.0.113.64/26"}, {"action": "deny", "target": "*.wild.test"},
@@ -139,7 +139,7 @@ def test_table_is_taken_over_by_an_enforcing_start_and_back(world, start, downlo
     enforcing = start(MODE="dns+nft", RULES=DENY_SOME)
     assert enforcing.request("GET", "/healthz").text == "ok"
     for flow in flows:
-        ends_within(flow, 2)
+        ends_within(flow, 5 * PATIENCE)
     refusal_seconds(world.sandbox, "203.0.113.66")
     refusal_seconds(world.sandbox, "198.51.100.9")
     if "nft" in mode:

@@ -60,7 +60,7 @@ def test_two_upstreams_that_lose_30_percent(world, start, resolver):
         resolver(address, lossy)
     start(RULES=RULES, DNS_UPSTREAM=f"{FIRST},{SECOND}", DNS_UPSTREAM_TIMEOUT="2")
     codes, slowest = _ask_many(world, 300)
-    assert set(codes) <= {"NOERROR", "SERVFAIL"} and slowest < 4
+    assert set(codes) <= {"NOERROR", "SERVFAIL"} and slowest < 8
     assert codes.count("NOERROR") > 300 * 0.83  # 0.91 is expected
 
 
@@ -165,7 +165,7 @@ def test_clock_that_jumps(world, start, tmp_path):
         assert 60 <= seconds_left(world.sandbox, ALLOWED) <= 360 and connects(world.sandbox, ALLOWED)
         (tmp_path / "rules" / "deny.always").write_text(f"day{number}.allowed.test\n")
         wait_until(lambda n=number: dnsclient.rcode(dnsclient.ask(world.sandbox, f"day{n}.allowed.test")) == "NXDOMAIN"
-                   and sidecar.events("denied", target_host=f"day{n}.allowed.test"), timeout=3, what="the always file")
+                   and sidecar.events("denied", target_host=f"day{n}.allowed.test"), timeout=5, what="the always file")
         assert sidecar.request("POST", "/policy", RULES).status == 200 and sidecar.healthy()
         Scrape(sidecar)
 

@@ -14,7 +14,7 @@ TABLE = "inet opensandbox"
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}, {"action": "deny", "target": "203.0.113.66"},
                     {"action": "allow", "target": "198.51.100.0/24"}]}
 WITHIN_S = 1.0
-LOAD_S = 0.5  # for the machine, which runs other tests beside
+LOAD_S = 3.0  # of other programs of the machine, at one harm or another
 
 HARMS = [
     ("flush ruleset", "the table deleted"),
@@ -39,17 +39,20 @@ def _errors(sidecar):
 def test_harm_is_mended_within_a_second_and_told(world, start):
     sidecar = start(RULES=RULES)
     dnsclient.ask(world.sandbox, "www.allowed.test")
+    seconds = []
     for number, (harm, told) in enumerate(HARMS):
         world.sandbox.nft(harm)
         begin = time.monotonic()
         wait_until(lambda number=number: len(_errors(sidecar)) > number, what=f"an error that tells of {harm}")
-        assert time.monotonic() - begin < (WITHIN_S + LOAD_S) * PATIENCE, harm
+        seconds.append(time.monotonic() - begin)
+        assert seconds[-1] < (WITHIN_S + LOAD_S) * PATIENCE, harm
         message = _errors(sidecar)[number]
         assert "changed from outside" in message and told in message
         assert connects(world.sandbox, "203.0.113.10"), harm
         refusal_seconds(world.sandbox, "203.0.113.11")
         refusal_seconds(world.sandbox, "203.0.113.66")
         assert sidecar.healthy()
+    assert sorted(seconds)[len(seconds) // 4] < WITHIN_S * PATIENCE
     assert len(_errors(sidecar)) == len(HARMS)  # each was mended for good at once
 
 
@@ -75,7 +78,8 @@ def test_healthz_says_no_as_long_as_it_cannot_be_mended(world, start, mode):
     """A table that another program owns is not ours to delete."""
     sidecar = start(RULES=RULES, MODE=mode)
     with world.sandbox.popen("nft", "-i", stdin=subprocess.PIPE, text=True) as owner:
-        owner.stdin.write(f"delete table {TABLE}\nadd table {TABLE} {{ flags owner; }}\n")
+        # One line is one transaction: the sidecar puts no table of its own in between.
+        owner.stdin.write(f"delete table {TABLE}; add table {TABLE} {{ flags owner; }}\n")
         owner.stdin.flush()
         sidecar.wait_unhealthy()
         reply = sidecar.request("GET", "/healthz")

@@ -1,5 +1,6 @@
 """Log lines: what is in them, which are left out, and that nobody who does not read them stops DNS."""
 
+import contextlib
 import datetime
 import fcntl
 import gzip
@@ -230,14 +231,14 @@ def test_nobody_reading_stdout_does_not_stop_dns(world, start):
                 assert sock.recv(1500)[3] & 0x0F == dns.rcode.NXDOMAIN
     begin = time.monotonic()
     assert dnsclient.addresses(dnsclient.ask(world.sandbox, "www.allowed.test")) == ["203.0.113.10"]
-    assert time.monotonic() - begin < 0.5
+    assert time.monotonic() - begin < 2
     assert Client(world.sandbox).policy() == {**RULES, "defaultAction": "deny"}
     sidecar.drain_stdout()
     sidecar.wait_record(lambda r: r["level"] == "warn" and _missing(r) > 0, timeout=20)
     dnsclient.ask(world.sandbox, "later.other.test")
     sidecar.wait_event("denied", target_host="later.other.test")
-    total = len(sidecar.events("denied")) + sum(_missing(r) for r in sidecar.records)
-    assert total >= 1500 * 32 + 1, "every record is written or counted"
+    wait_until(lambda: len(sidecar.events("denied")) + sum(_missing(r) for r in sidecar.records) >= 1500 * 32 + 1,
+               what="every record to be written or counted")
 
 
 def test_full_pipe_does_not_hold_the_end_up(world, start):
@@ -259,6 +260,13 @@ def _log_of_almost_100_mb(path, room):
         file.truncate((100 << 20) - room)  # zeros that take no place on the disk
 
 
+def _size(path):
+    """0 when there is no such file, as in the moment of a rename."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
 def _ago(path, **how_long):
     return _archived(path, datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(**how_long))
 
@@ -270,7 +278,7 @@ def test_log_file_of_100_mb_is_full_and_ten_are_kept(start, tmp_path):
     for file in earlier:
         file.write_bytes(b"")
     start(OPENSANDBOX_LOG_OUTPUT=str(log))
-    wait_until(lambda: log.exists() and 0 < log.stat().st_size < 1 << 20, timeout=20, what="a new file")
+    wait_until(lambda: 0 < _size(log) < 1 << 20, timeout=20, what="a new file")
     wait_until(lambda: not earlier[9].exists(), timeout=20, what="the oldest to make room for the one just full")
     new, = set(tmp_path.glob("egress-*")) - set(earlier)
     assert gzip.decompress(new.read_bytes()) == b"\0" * ((100 << 20) - room)

@@ -141,7 +141,8 @@ def _fail(checker, world, folder):
             folder.rename(folder.with_name("gone"))
         checker(method, "/policy", body, 500)
     with world.sandbox.popen("nft", "-i", stdin=subprocess.PIPE, text=True) as owner:
-        owner.stdin.write("delete table inet opensandbox\nadd table inet opensandbox { flags owner; }\n")
+        # One line is one transaction: the sidecar puts no table of its own in between.
+        owner.stdin.write("delete table inet opensandbox; add table inet opensandbox { flags owner; }\n")
         owner.stdin.flush()
         checker.sidecar.wait_unhealthy()
         checker("get", "/healthz", status=503, headers={})

@@ -149,8 +149,8 @@ def test_a_server_that_nobody_vouches_for(start, collector, authority, trusted):
     alt = "DNS:other.test" if trusted else ALT
     one = collector(V4, 4443, tls=server_tls(*authority.sign("server", alt)))
     settings = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(authority.cert)} if trusted else {}
-    sidecar = start(**exporting(f"https://{V4}:4443", OTEL_EXPORTER_OTLP_TIMEOUT="500", **settings))
-    sidecar.wait_record(lambda r: r["msg"] == "telemetry could not be exported" and "certificate" in r["error"].lower(), 10)
+    sidecar = start(**exporting(f"https://{V4}:4443", OTEL_EXPORTER_OTLP_TIMEOUT="5000", **settings))
+    sidecar.wait_record(lambda r: r["msg"] == "telemetry could not be exported" and "certificate" in r["error"].lower(), 20)
     assert not one.exports
 
 

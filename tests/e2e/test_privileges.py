@@ -78,6 +78,7 @@ def test_every_thread_has_one_capability_and_everything_works(world, start, fold
         assert (int(thread["CapBnd"], 16) == NET_ADMIN) == bounded
         assert thread["NoNewPrivs"] == "1"
         assert thread["Seccomp"] == ("2" if FILTERS and UNDER != "valgrind" else "0")
+    sidecar.wait_event("updated")  # written after whatever the start told
     says = [record for record in sidecar.records if "CAP_SETPCAP" in record["msg"]]
     assert bool(says) != bounded
 
@@ -91,7 +92,7 @@ def test_read_only_root_file_system(world, start, folder):
         with pytest.raises(OSError):
             pathlib.Path(f"/proc/{sidecar.process.pid}/root{folder}/new").touch()
         _works(world, sidecar, state / "policy.json")
-        assert (state / "egress.log").stat().st_size
+        wait_until(lambda: (state / "egress.log").stat().st_size, what="a record in the file")
 
 
 def test_log_file_is_opened_anew(start, folder):

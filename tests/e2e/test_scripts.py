@@ -12,6 +12,7 @@ from tests.support.sidecar import ROOT, environment
 from tests.support.waiting import wait_until
 
 RUN = str(ROOT / "scripts/run")
+pytestmark = pytest.mark.timeout(400)  # the program may have to be built
 
 
 def _left_behind(pid):

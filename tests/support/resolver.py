@@ -130,6 +130,11 @@ def good(request, address="203.0.113.10"):
     request.reply(request.answer(*[f"{request.name} 60 A {address}"] if rdtype == "A" else ()))
 
 
+def good_after(event):
+    """The right answer, to `slow.` names not before the event: they hold no others up."""
+    return lambda request: (not request.name.startswith("slow.") or event.wait(4)) and good(request)
+
+
 def silent(_request):
     pass
 
