@@ -148,8 +148,3 @@ def ping(namespace, address):
         sock = socket.socket(family_of(address), socket.SOCK_RAW, socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
     with sock, contextlib.suppress(PermissionError):
         sock.sendto(bytes([128, 0, 0, 0, 0, 0, 0, 0]) if v6 else bytes([8, 0, 0xf7, 0xff, 0, 0, 0, 0]), (address, 0))
-
-
-def refused_at_once(refusal, *where):
-    """The best of three: other programs of the machine are no fault of the sidecar's."""
-    return any(refusal(*where) < 0.050 for _ in range(3))
