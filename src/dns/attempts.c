@@ -81,16 +81,21 @@ int attempts_start(struct attempts *attempts, struct query *query, size_t upstre
     return error;
 }
 
-void attempts_repeat(struct attempts *attempts, struct query *query, uint64_t before_ns)
+bool attempts_repeat(struct attempts *attempts, struct query *query, uint64_t step_ns)
 {
+    bool others = false;
     for (size_t i = 0; query->awaited >> i; i++) {
         struct attempt *attempt = &query->attempts[i];
-        if (!(query->awaited & 1u << i) || attempt->socket == QUERY_NO_SOCKET || attempt->repeated ||
-            attempt->asked_ns > before_ns)
+        if (!(query->awaited & 1u << i) || attempt->socket == QUERY_NO_SOCKET || attempt->repeated)
             continue;
+        if (attempt->asked_ns + step_ns > loop_now(attempts->loop)) {
+            others = true;
+            continue;
+        }
         attempt->repeated = true;
         upstream_udp_repeat(attempts->udp, attempt->socket, query->packet, query->len);
     }
+    return others;
 }
 
 void attempts_stop(struct attempts *attempts, struct attempt *attempt)

@@ -34,9 +34,9 @@ void attempts_free(struct attempts *attempts);
 /* Asks this upstream, which is `tried` then and, when there is no error, `awaited`. Datagrams leave with
  * attempts_flush(). 0 or -errno. */
 int attempts_start(struct attempts *attempts, struct query *query, size_t upstream);
-/* Sends what was asked over UDP until `before_ns` and is awaited once more, and no more than once: a datagram may be
- * lost on its way. Whichever answer comes first is taken. */
-void attempts_repeat(struct attempts *attempts, struct query *query, uint64_t before_ns);
+/* Sends once more what was asked over UDP `step_ns` ago and is awaited, and no more than once: a datagram may be lost
+ * on its way. Whichever answer comes first is taken. Whether there are others, asked later. */
+bool attempts_repeat(struct attempts *attempts, struct query *query, uint64_t step_ns);
 /* The attempt is not awaited any more. */
 void attempts_stop(struct attempts *attempts, struct attempt *attempt);
 void attempts_stop_all(struct attempts *attempts, struct query *query);

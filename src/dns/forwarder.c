@@ -78,19 +78,20 @@ static bool ask_next(struct forwarder *forwarder, struct query *query)
  * the end. */
 static void carry_on(struct forwarder *forwarder, struct query *query)
 {
-    uint64_t now = loop_now(forwarder->loop), step = forwarder->upstreams.step_ns;
-    if (ask_next(forwarder, query)) {
-        uint64_t step_ends = now + step;
-        query_await(forwarder->pool, query, QUERY_STEP, step_ends < query->end_ns ? step_ends : query->end_ns);
-        arm_deadline(forwarder);
-    } else if (query->awaited) {
-        attempts_repeat(forwarder->attempts, query, now - step);
-        query_await(forwarder->pool, query, QUERY_END, query->end_ns);
-        arm_deadline(forwarder);
-    } else {
+    uint64_t step = forwarder->upstreams.step_ns, step_ends = loop_now(forwarder->loop) + step;
+    bool more = ask_next(forwarder, query);
+    if (!more && !query->awaited) {
         query_await_no_more(query);
         forwarder->callbacks.failed(forwarder->callbacks.ctx, query);
+        return;
     }
+    if (!more && !query->alone)
+        more = attempts_repeat(forwarder->attempts, query, step);
+    if (more && step_ends < query->end_ns)
+        query_await(forwarder->pool, query, QUERY_STEP, step_ends);
+    else
+        query_await(forwarder->pool, query, QUERY_END, query->end_ns);
+    arm_deadline(forwarder);
 }
 
 void forwarder_send(struct forwarder *forwarder, struct query *query)

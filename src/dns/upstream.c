@@ -2,8 +2,8 @@
 
 #define FAILURES_TO_DOWN 3
 #define DOWN_NS 10000000000ull
-#define STEP_NS 300000000ull        /* most answers of a recursive resolver come sooner */
-#define STEP_ALONE_NS 1000000000ull /* it may be at work, and asking again makes it no faster */
+#define STEP_NS 300000000ull       /* most answers of a recursive resolver come sooner */
+#define STEP_ALONE_NS 900000000ull /* it may be at work; less than SHARING_NS: one that asks us meets itself */
 
 void upstreams_init(struct upstreams *upstreams, const struct sock_addr *addrs, size_t n, uint64_t timeout_ns)
 {

@@ -93,7 +93,12 @@ static void receive_all(void *ctx)
             udp->callbacks.batch_end(udp->callbacks.ctx);
             used = 0;
         }
-        used += receive(udp, ready->slot, used);
+        unsigned room = BATCH - used, n = receive(udp, ready->slot, used);
+        used += n;
+        if (n == room && room < BATCH) { /* the socket may have more, and others had more room */
+            udp->callbacks.batch_end(udp->callbacks.ctx);
+            used = receive(udp, ready->slot, 0);
+        }
     }
     udp->n_ready = 0;
     udp->callbacks.batch_end(udp->callbacks.ctx);
@@ -295,7 +300,7 @@ void upstream_udp_flush(struct upstream_udp *udp)
 
 void upstream_udp_repeat(struct upstream_udp *udp, uint16_t socket, const uint8_t *msg, size_t len)
 {
-    const struct slot *slot = &udp->slots[socket];
-    if (slot->source.fd >= 0)
-        send(slot->source.fd, msg, len, MSG_DONTWAIT);
+    int fd = udp->slots[socket].source.fd;
+    if (fd >= 0 && send(fd, msg, len, MSG_DONTWAIT) < 0)
+        send(fd, msg, len, MSG_DONTWAIT); /* the error was an earlier datagram's */
 }

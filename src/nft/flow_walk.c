@@ -78,7 +78,9 @@ static void *run(void *arg)
     struct flow_walk *walk = arg;
     struct why why = {""};
     poll(NULL, 0, (int)walk->delay_ms);
-    int error = walk->hooks.choose ? flows_list(walk->list, take, walk, &why) : forget_dns(walk, &why);
+    int error = -ECANCELED;
+    if (!atomic_load(&walk->given_up))
+        error = walk->hooks.choose ? flows_list(walk->list, take, walk, &why) : forget_dns(walk, &why);
     if (error && !walk->why.text[0])
         walk->why = why;
     walk->error = error;

@@ -197,6 +197,7 @@ static void start_walk(struct nft *nft)
         return;
     }
     unsigned delay_ms = nft->is_first && nft->was_quiet ? QUIET_START_MS : 0;
+    nft->was_quiet = false;
     int error = nft->is_first ? end_untracked(nft, &why) : 0;
     if (!error)
         error = flow_walk_start(nft->settings->mailbox, &hooks, delay_ms, &nft->walk, &why);

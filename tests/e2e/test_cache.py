@@ -202,7 +202,7 @@ def test_failure_is_shared_too(world, start, resolver):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: dnsclient.ask(world.sandbox, name), range(8)))
     assert [dnsclient.rcode(answer) for answer in answers] == ["SERVFAIL"] * 8
-    assert odd.asked(name) == 1 and other.asked(name) == 1
+    assert odd.questions(name) == 1 and other.questions(name) == 1
 
 
 def test_denied_while_many_wait(world, start, resolver):

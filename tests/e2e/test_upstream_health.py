@@ -121,7 +121,7 @@ def test_slow_first_upstream_still_wins(world, start, resolver):
     answer, seconds = _answered_in(world, "slow.allowed.test")  # half a second
     assert dnsclient.addresses(answer) == ["203.0.113.10"]
     assert seconds < 4.5  # without an answer it is given up after 5 s
-    assert first.asked("slow.allowed.test") == 1 and second.asked("slow.allowed.test") == 1
+    assert first.questions("slow.allowed.test") == 1 and second.questions("slow.allowed.test") == 1
 
 
 def test_error_of_the_second_does_not_end_the_wait_for_the_first(world, start, resolver):

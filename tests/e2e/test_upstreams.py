@@ -1,14 +1,16 @@
 """Upstreams that are dead, silent, slow or lying; and the way from one to the next."""
 
+import signal
 import threading
 import time
 
+import dns.message
 import dns.rcode
 import pytest
 
 from tests.support import dnsclient, resolver as faults
 from tests.support.tcpclient import connects, refusal_seconds
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 from tests.support.world import GATEWAY_V4, UPSTREAM_V4, UPSTREAM_V6
 
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
@@ -218,3 +220,44 @@ def test_silent_upstream_is_asked_twice_and_no_more(world, start, resolver):
     start(RULES=RULES, DNS_UPSTREAM=ODD, DNS_UPSTREAM_TIMEOUT="3")
     assert dnsclient.rcode(_answered_in(world)[0]) == "SERVFAIL"
     assert silent.asked("www.allowed.test") == 2
+
+
+def test_upstream_that_fails_when_asked_again_has_the_others_asked_no_more(world, start, resolver):
+    def fails_late(request):
+        if request.name != "." and second.asked("www.allowed.test") > 1:
+            faults.failing(dns.rcode.SERVFAIL)(request)
+
+    first, second = resolver(ODD, faults.silent), resolver("198.51.100.56", fails_late)
+    start(RULES=RULES, DNS_UPSTREAM=f"{ODD},198.51.100.56", DNS_UPSTREAM_TIMEOUT="3")
+    assert dnsclient.rcode(_answered_in(world)[0]) == "SERVFAIL"
+    assert (first.asked("www.allowed.test"), second.asked("www.allowed.test")) == (2, 2)
+
+
+def test_answers_of_many_sockets_at_once(world, start, resolver):
+    """More than one batch, on several sockets, all there before the sidecar looks: to each name its own address."""
+    held, released = [], threading.Event()
+    n = 240
+
+    def behave(request):
+        if request.name.startswith("h") and not released.is_set():
+            held.append(request)
+        else:
+            faults.good(request)
+
+    odd = resolver(ODD, behave)
+    sidecar = start(RULES=RULES, DNS_UPSTREAM=ODD, DNS_CACHE="0")
+    sockets = [dnsclient.udp_socket(world.sandbox, UPSTREAM_V4) for _ in range(n)]
+    for i, sock in enumerate(sockets):
+        sock.settimeout(20)
+        sock.sendto(dnsclient.question(f"h{i}.allowed.test").to_wire(), (UPSTREAM_V4, 53))
+        if i % 8 == 7:  # a socket for each of these
+            wait_until(lambda count=i + 1: len({request.name for request in held}) == count, what="the questions")
+    sidecar.signal(signal.SIGSTOP)
+    released.set()
+    for request in held:
+        faults.good(request, f"203.0.113.{int(request.name[1:].split('.')[0])}")
+    sidecar.signal(signal.SIGCONT)
+    for i, sock in enumerate(sockets):
+        with sock:
+            assert dnsclient.addresses(dns.message.from_wire(sock.recv(4096))) == [f"203.0.113.{i}"]
+    assert len({request.client for request in odd.requests}) > 3, "sockets"

@@ -76,6 +76,10 @@ class Resolver:
         """How often this name was asked for."""
         return sum(request.name.lower() == f"{name}." and tcp in (None, request.tcp) for request in self.requests)
 
+    def questions(self, name):
+        """How many different ones for this name: a datagram that was sent once more counts once."""
+        return len({request.message.id for request in self.requests if request.name.lower() == f"{name}."})
+
     def _handle(self, request):
         self.requests.append(request)
         if request.name.startswith("slow."):
