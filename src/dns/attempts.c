@@ -84,7 +84,7 @@ int attempts_start(struct attempts *attempts, struct query *query, size_t upstre
 bool attempts_repeat(struct attempts *attempts, struct query *query, uint64_t step_ns)
 {
     bool others = false;
-    for (size_t i = 0; query->awaited >> i; i++) {
+    for (size_t i = 0; i < attempts->settings.upstreams->n; i++) {
         struct attempt *attempt = &query->attempts[i];
         if (!(query->awaited & 1u << i) || attempt->socket == QUERY_NO_SOCKET || attempt->repeated)
             continue;
