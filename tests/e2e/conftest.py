@@ -16,6 +16,20 @@ from tests.support.world import World
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("reruns", 0):
+        for item in items:
+            if item.get_closest_marker("once"):
+                item.add_marker(pytest.mark.flaky(reruns=0))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What was wrong at the first try of what was run again: nothing else tells."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"run again: {report.nodeid}")
+        terminalreporter.line(report.longreprtext)
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     world = World(tmp_path_factory.mktemp("world"))

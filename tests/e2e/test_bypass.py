@@ -58,6 +58,7 @@ def _datagram_leaves(world, tap, address, port):
 
 # --- marks ---
 
+@pytest.mark.once
 @pytest.mark.parametrize("denied, port", [(DENIED_V4, 7777), (DENIED_V6, 7777), (DENIED_V4, 853), (UPSTREAM_V4, 80)])
 def test_no_mark_opens_anything(world, start, tap, denied, port):
     start(RULES=RULES)
@@ -73,6 +74,7 @@ def test_mark_is_another_at_every_start(world, start):
     assert _mark(world) not in (0, 1, first)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mode", ["dns", "dns+nft"])
 @pytest.mark.parametrize("upstream", [UPSTREAM_V4, UPSTREAM_V6, "127.0.0.77"])
 def test_mark_cannot_be_sniffed(world, start, resolver, mode, upstream):
@@ -200,6 +202,7 @@ def test_guard_of_frames_is_looked_after(world, start):
     assert sidecar.healthy()
 
 
+@pytest.mark.once
 def test_no_frame_leaves_during_restarts(world, start, tap, mac):
     sidecar = start(RULES=RULES)
     with attacker(world.sandbox, "flood_frames", "eth0", mac, SANDBOX_V4, DENIED_V4) as finish:
@@ -248,6 +251,7 @@ def test_nothing_is_routed_for_others(world, start, tap, mac):
 
 # --- forged answers ---
 
+@pytest.mark.once
 @pytest.mark.parametrize("way", ["raw", "lo"])
 @pytest.mark.parametrize("own, upstream", [(SANDBOX_V4, "198.51.100.53"), (SANDBOX_V6, "2001:4860:4860::8888")],
                          ids=["v4", "v6"])

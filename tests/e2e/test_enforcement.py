@@ -55,6 +55,7 @@ def _rules(text):
     return [{"action": "allow" if word[0] == "+" else "deny", "target": word[1:]} for word in text.split()]
 
 
+@pytest.mark.once
 def test_two_hundred_changes_have_no_moment_in_between(world, start):
     """Policies with nothing in common but what they say of these addresses, each in its own way."""
     policies = itertools.cycle([
@@ -81,6 +82,7 @@ def _others(action):
     return [{"action": action, "target": target} for target in OTHERS]
 
 
+@pytest.mark.once
 def test_ranges_and_default_change_together(world, start):
     """The kernel shows new ranges later than the rules of their transaction (docs/kernel.md)."""
     listed = {"defaultAction": "allow", "egress": _others("deny") + _rules(f"-{DENIED_V4}")}
@@ -93,6 +95,7 @@ def test_ranges_and_default_change_together(world, start):
     assert friend.passed > 1000 and not friend.refused
 
 
+@pytest.mark.once
 def test_denied_ranges_hold_through_restarts(world, start):
     sidecar = start(RULES={"defaultAction": "allow", "egress": _others("deny") + _rules(f"-{DENIED_V4}")})
     # One that meets the gate is not refused: it goes on by itself, a second later.
@@ -104,6 +107,7 @@ def test_denied_ranges_hold_through_restarts(world, start):
     assert friend.reached > 20 and not friend.failed
 
 
+@pytest.mark.once
 def test_denied_ranges_hold_through_repairs(world, start):
     sidecar = start(RULES={"defaultAction": "allow", "egress": _others("deny") + _rules(f"-{DENIED_V4}")})
     with Flood(world.sandbox, DENIED_V4) as burglar:
@@ -113,6 +117,7 @@ def test_denied_ranges_hold_through_repairs(world, start):
     assert burglar.refused > 1000 and not burglar.passed
 
 
+@pytest.mark.once
 def test_leases_go_on_through_policy_changes(world, start):
     sidecar = start(RULES=RULES)
     names = {"moment.allowed.test": "203.0.113.41", "forever.allowed.test": "203.0.113.40"}
@@ -137,6 +142,7 @@ def test_every_start_draws_a_mark(world, start):
     assert len(seen) == 4 and not seen & {0, 1}
 
 
+@pytest.mark.once
 def test_nothing_is_open_when_the_first_answer_comes(world, start):
     with world.sandbox.inside():
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

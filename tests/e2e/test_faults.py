@@ -221,6 +221,7 @@ def _in_kernel(world):
     return int(address[0]) * 250 + int(address[1]) - 1
 
 
+@pytest.mark.once
 def test_killed_while_policies_change(world, start, tmp_path):
     """Whenever it is killed: kernel and file each have the policy that was acknowledged last or the one after it, and
     after the restart kernel, file and memory have the same."""

@@ -143,6 +143,7 @@ def test_connection_to_a_resolver_answers_no_more(world, start, tracking, mode):
                 raise ConnectionError
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mode", ["dns", "dns+nft"])
 def test_answer_that_comes_after_the_start_opens_no_way_around(world, start, resolver, mode):
     """Its question was never tracked, so it makes an entry of a flow from outside."""

@@ -3,7 +3,6 @@ point and the health check of the Dockerfile."""
 
 import json
 import os
-import pathlib
 import re
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from tests.support import dnsclient
 from tests.support.container import Container
 from tests.support.sidecar import BINARY, ROOT, UNDER, Client, environment
 from tests.support.tcpclient import connects, refusal_seconds, refused_at_once
+from tests.support.threads import threads
 from tests.support.waiting import wait_until
 from tests.support.world import UPSTREAM_V4
 
@@ -81,16 +81,11 @@ def test_container_guards_its_pod(world, container):
     assert world.sandbox.table() and refused_at_once(refusal_seconds, world.sandbox, "203.0.113.66")
 
 
-def _thread_states(pid):
-    """One letter each, proc_pid_stat(5); the name before it may hold anything."""
-    return {path.read_text().rpartition(") ")[2][0] for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")}
-
-
 def test_health_check_says_no_when_nobody_answers(container):
     running = container()
     sidecar = running.children()[0]
     os.kill(sidecar, signal.SIGSTOP)
-    wait_until(lambda: _thread_states(sidecar) == {"T"}, what="all of it to stop")
+    wait_until(lambda: {thread["State"] for thread in threads(sidecar)} == {"T (stopped)"}, what="all of it to stop")
     assert running.run(_words("HEALTHCHECK")).returncode == 1
 
 

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import pathlib
-import re
 import signal
 import threading
 import time
@@ -13,6 +11,7 @@ import pytest
 from tests.support import dnsclient, mounts, resolver as faults, ruleset
 from tests.support.sidecar import Sidecar, command
 from tests.support.tcpclient import connects, refusal_seconds
+from tests.support.threads import threads
 from tests.support.waiting import PATIENCE, wait_until
 
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
@@ -289,8 +288,7 @@ def test_idle_sidecar_wakes_twice_a_second_at_most(world, start, tmp_path):
     _works(world)
 
     def switches():
-        return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text(), re.M)[1])
-                   for task in pathlib.Path("/proc", str(sidecar.process.pid), "task").iterdir())
+        return sum(int(thread["voluntary_ctxt_switches"]) for thread in threads(sidecar.process.pid))
 
     def rate():
         before, since = switches(), time.monotonic()

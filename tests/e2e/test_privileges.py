@@ -14,6 +14,7 @@ import pytest
 from tests.support import dnsclient, mounts
 from tests.support.sidecar import BINARY, UNDER, command, environment
 from tests.support.tcpclient import connects, refusal_seconds
+from tests.support.threads import threads
 from tests.support.waiting import wait_until
 from tests.support.world import UPSTREAM_V4
 
@@ -45,11 +46,6 @@ def folder():
     shutil.rmtree(path)
 
 
-def _threads(sidecar):
-    for task in pathlib.Path(f"/proc/{sidecar.process.pid}/task").iterdir():
-        yield dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
-
-
 def _works(world, sidecar, policy_file):
     assert dnsclient.addresses(dnsclient.ask(world.sandbox, "www.allowed.test")) == ["203.0.113.10"]
     assert connects(world.sandbox, "203.0.113.10")
@@ -69,10 +65,10 @@ def test_every_thread_has_one_capability_and_everything_works(world, start, fold
     sidecar = start(through=through, RULES=RULES, POLICY_FILE=str(policy), RULES_DIR=str(folder / "rules"),
                     LOG_LEVEL="debug")
     _works(world, sidecar, policy)
-    threads = list(_threads(sidecar))
-    assert {thread["Name"] for thread in threads} >= {"api", "export"} or UNDER == "valgrind"
+    all_threads = list(threads(sidecar.process.pid))
+    assert {thread["Name"] for thread in all_threads} >= {"api", "export"} or UNDER == "valgrind"
     bounded = through is not AS_NOBODY  # to empty the bounding set takes CAP_SETPCAP
-    for thread in threads:
+    for thread in all_threads:
         for word, value in ("CapPrm", NET_ADMIN), ("CapEff", NET_ADMIN), ("CapInh", 0), ("CapAmb", 0):
             assert int(thread[word], 16) == value, word
         assert (int(thread["CapBnd"], 16) == NET_ADMIN) == bounded

@@ -14,6 +14,7 @@ ALLOWED_V4, ALLOWED_V6 = "203.0.113.10", "2001:db8:1::10"
 DENIED_V4, DENIED_V6 = "203.0.113.66", "2001:db8:1::66"
 
 
+@pytest.mark.once
 def test_fifty_crashes_never_open_and_never_forget(world, start):
     sidecar = start(RULES=RULES)
     for rdtype in "A", "AAAA":

@@ -20,6 +20,7 @@ from tests.support import dnsclient, resolver as faults, tcpclient
 from tests.support.metrics import Scrape
 from tests.support.receiver import Receiver
 from tests.support.sidecar import command
+from tests.support.threads import threads
 from tests.support.waiting import PATIENCE, wait_until
 from tests.support.world import UPSTREAM_V4, UPSTREAM_V6
 
@@ -461,11 +462,9 @@ def test_nothing_to_do_costs_nothing(world, start, receiver):
     sidecar = start(DENY_WEBHOOK=URL)
     deny(world, "www.other.test")
     hook.wait_told("www.other.test")
-    tasks = pathlib.Path("/proc", str(sidecar.process.pid), "task").iterdir()
-    export = next(task for task in tasks if (task / "comm").read_text() == "export\n")
 
     def switches():
-        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (export / "status").read_text(), re.M)[1])
+        return next(int(thread["voluntary_ctxt_switches"]) for thread in threads(sidecar.process.pid) if thread["Name"] == "export")
 
     def quiet():
         before = switches()
