@@ -4,6 +4,7 @@
     daemon.py BINARY policy RULES [SECONDS]
                                          changes of the policy, one after the other, and DNS beside them
     daemon.py BINARY idle [SECONDS]      memory, and wake-ups of each thread
+    daemon.py BINARY collector [ROUNDS]  DNS, 3 s at a time, without a collector and with some that are no good
 
 A tenth of the rules are addresses. A body may have 1 MiB, and 100,000 rules are more however short: beyond that the
 policy comes from a file, and the changes are PATCHes of 3,000 addresses, after which all rules are compiled anew.
@@ -16,6 +17,7 @@ import os
 import pathlib
 import re
 import select
+import signal
 import socket
 import statistics
 import struct
@@ -27,6 +29,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from tests.support.sidecar import PORT, environment
+from tests.support.threads import threads
 from tests.support.world import UPSTREAM_V4, World
 
 DNS_PORT = 15353
@@ -71,12 +74,12 @@ class Bench:
         self.world = World(self.folder)
 
     @contextlib.contextmanager
-    def running(self, rules):
+    def running(self, rules, **more):
         (self.folder / "policy.json").write_text(json.dumps(rules))
         settings = environment({"MODE": "dns+nft", "DNS_UPSTREAM": UPSTREAM_V4, "MAX_RULES": "0",
                                 "POLICY_FILE": str(self.folder / "policy.json"), "ON_EXIT": "remove",
                                 "RULES_DIR": str(self.folder / "rules"),
-                                "OPENSANDBOX_LOG_OUTPUT": str(self.folder / "log")})
+                                "OPENSANDBOX_LOG_OUTPUT": str(self.folder / "log"), **more})
         with self.world.sandbox.inside():
             begin = time.perf_counter()
             process = subprocess.Popen([self.binary], env=settings, stdin=subprocess.DEVNULL)
@@ -203,9 +206,7 @@ def change_policies(bench, n, seconds="10"):
 
 def idle(bench, seconds="10"):
     def switches(process):
-        return {(task / "comm").read_text().strip():
-                int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text(), re.M)[1])
-                for task in pathlib.Path("/proc", str(process.pid), "task").iterdir()}
+        return {thread["Name"]: int(thread["voluntary_ctxt_switches"]) for thread in threads(process.pid)}
 
     with bench.running(policy(10)) as (process, _):
         bench.until(bench.healthy)
@@ -219,12 +220,60 @@ def idle(bench, seconds="10"):
                         for name, value in re.findall(r"^(Rss|Anonymous):\s+(\d+)", rollup, re.M)))
 
 
+# What who connects to it gets before it closes; None: nothing, and it does not close.
+BAD_COLLECTORS = {"hangs": None, "answers garbage": b"\xff" * 1000,
+                  "dies in the middle": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"}
+
+
+@contextlib.contextmanager
+def bad_collector(bench, answer):
+    """In a process of its own: what it does must not hold up who measures."""
+    with bench.world.internet.inside():
+        listener = socket.create_server(("192.0.2.80", 4318), backlog=64)
+    child = os.fork()
+    if child == 0:
+        kept = []
+        while True:
+            kept.append(listener.accept()[0])
+            if answer:
+                with contextlib.suppress(OSError), kept.pop() as sock:
+                    sock.recv(1 << 16)
+                    sock.sendall(answer)
+    listener.close()
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def collectors(bench, rounds="7"):
+    """Each question is denied: a record each to export, and metrics five times a second."""
+    taken = {kind: [] for kind in ("none", "refuses", *BAD_COLLECTORS)}
+    for _ in range(int(rounds)):
+        for kind, p99s in taken.items():
+            with contextlib.ExitStack() as stack:
+                if kind in BAD_COLLECTORS:
+                    stack.enter_context(bad_collector(bench, BAD_COLLECTORS[kind]))
+                export = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://192.0.2.80:4318", "OTEL_METRIC_EXPORT_INTERVAL": "200",
+                          "OTEL_BLRP_SCHEDULE_DELAY": "50"} if kind != "none" else {}
+                process, _ = stack.enter_context(bench.running(policy(10), **export))
+                sock = stack.enter_context(bench.resolver())
+                bench.until(bench.healthy)
+                ask_for(sock, 0.5)
+                p99s.append(statistics.quantiles(ask_for(sock, 3), n=100)[98])
+                process.kill()
+    for kind, p99s in taken.items():
+        ratio = statistics.median(p99 / none for p99, none in zip(p99s, taken["none"]))
+        print(f"{kind:18} p99: {quantiles(p99s)}; of none in the same round {ratio:.2f}")
+
+
 def main():
-    if len(sys.argv) < 3 or sys.argv[2] not in ("start", "policy", "idle"):
+    if len(sys.argv) < 3 or sys.argv[2] not in ("start", "policy", "idle", "collector"):
         sys.exit(__doc__)
     bench = Bench(os.path.realpath(sys.argv[1]))
     try:
-        {"start": start, "policy": change_policies, "idle": idle}[sys.argv[2]](bench, *sys.argv[3:])
+        {"start": start, "policy": change_policies, "idle": idle, "collector": collectors}[sys.argv[2]](bench, *sys.argv[3:])
     finally:
         bench.world.close()
 

@@ -13,6 +13,7 @@
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #define POLICY_FILE_MAX (64u << 20)
@@ -108,9 +109,11 @@ static int read_policy(const struct config *config, struct policy **ret, struct 
 static int read_resolv_conf(struct resolv_conf *ret)
 {
     _cleanup_buf_ struct buf text = {0};
+    struct utsname host;
     int error = file_read(RESOLV_CONF, RESOLV_CONF_MAX, &text);
-    if (!error)
-        resolv_conf_parse(text.data ? text.data : "", text.len, if_nametoindex, ret);
+    bool has_text = !error && text.data, has_name = !uname(&host);
+    resolv_conf_parse(has_text ? text.data : "", has_text ? text.len : 0, has_name ? host.nodename : "", if_nametoindex,
+                      ret);
     return error;
 }
 
@@ -203,6 +206,10 @@ static int read_upstreams(const struct config *config, const struct kept_upstrea
             return why_set(why, -EINVAL,
                            "OPENSANDBOX_EGRESS_DNS_UPSTREAM: %s is the sidecar itself: expected another resolver",
                            sock_addr_format(&sources->upstreams[i], text));
+        if (config->filter && !config->audit && ip_is_loopback(&ip))
+            why_set(&sources->warnings[3], 0,
+                    "upstream %s is on loopback: drop CAP_NET_RAW from the application, or it can forge answers",
+                    sock_addr_format(&sources->upstreams[i], text));
     }
     return 0;
 }

@@ -9,7 +9,7 @@
 
 #define SOURCES_UPSTREAMS_MAX 16
 
-#define SOURCES_WARNINGS 3
+#define SOURCES_WARNINGS 4
 
 #define ALWAYS_FILES 3
 extern const char *const always_files[ALWAYS_FILES]; /* their names in OPENSANDBOX_EGRESS_RULES_DIR */

@@ -137,7 +137,8 @@ bool dns_answers(const uint8_t *msg, size_t len, const uint8_t *sent, size_t que
         return false;
     unsigned questions = LDNS_QDCOUNT(msg);
     if (questions == 0)
-        return LDNS_RCODE_WIRE(msg) != LDNS_RCODE_NOERROR && LDNS_RCODE_WIRE(msg) != LDNS_RCODE_NXDOMAIN;
+        return LDNS_RCODE_WIRE(msg) != LDNS_RCODE_NOERROR && LDNS_RCODE_WIRE(msg) != LDNS_RCODE_NXDOMAIN &&
+               !LDNS_ANCOUNT(msg);
     return questions == 1 && len >= question_end &&
            same_question(msg + DNS_HEADER_SIZE, sent + DNS_HEADER_SIZE, question_end - DNS_HEADER_SIZE);
 }

@@ -52,7 +52,7 @@ enum dns_verdict dns_scan_query(const uint8_t *msg, size_t len, struct dns_quest
                                 struct dns_edns *ret_edns);
 
 /* Whether `msg` is a response to the query `sent` (same id, opcode and question; names compare without case, RFC 4343).
- * A response that reports an error may leave the question out. `question_end` is that of `sent`. */
+ * A response that reports an error and has no answer may leave the question out. `question_end` is that of `sent`. */
 bool dns_answers(const uint8_t *msg, size_t len, const uint8_t *sent, size_t question_end);
 
 /* Writes `len` octets of a wire-format name in lower case. Label lengths stay as they are: all below 'A'. */

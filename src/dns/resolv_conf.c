@@ -77,11 +77,12 @@ static void add_once(struct servers *servers, const struct sock_addr *addr)
 
 /* --- search, domain, options --- */
 
-/* The latest list counts, and one without a word is none. */
-static void read_search(struct line *line, size_t max, struct resolv_conf *conf)
+/* The latest list counts, and one without a word is none. Whether it is one. */
+static bool read_search(struct line *line, size_t max, struct resolv_conf *conf)
 {
     char word[WORD_MAX];
-    for (size_t n = 0; n < max && next_word(line, "", word); n++) {
+    size_t n = 0;
+    for (; n < max && next_word(line, "", word); n++) {
         struct dns_suffix suffix;
         size_t len = 0;
         if (n == 0)
@@ -91,6 +92,14 @@ static void read_search(struct line *line, size_t max, struct resolv_conf *conf)
             conf->search[conf->n_search++] = suffix;
         }
     }
+    return n > 0;
+}
+
+static void search_domain_of(const char *host, struct resolv_conf *conf)
+{
+    const char *dot = strchr(host, '.');
+    if (dot)
+        read_search(&(struct line){dot + 1, host + strlen(host)}, 1, conf);
 }
 
 static void read_options(struct line *line, struct resolv_conf *conf)
@@ -105,10 +114,11 @@ static void read_options(struct line *line, struct resolv_conf *conf)
     }
 }
 
-void resolv_conf_parse(const char *text, size_t len, unsigned (*interface_index)(const char *name),
+void resolv_conf_parse(const char *text, size_t len, const char *host, unsigned (*interface_index)(const char *name),
                        struct resolv_conf *ret)
 {
     struct servers remote = {.n = 0}, loopback = {.n = 0};
+    bool has_search = false;
     *ret = (struct resolv_conf){.ndots = NDOTS_DEFAULT};
     for (const char *end = text + len, *next; text < end; text = next) {
         const char *newline = memchr(text, '\n', (size_t)(end - text));
@@ -122,13 +132,15 @@ void resolv_conf_parse(const char *text, size_t len, unsigned (*interface_index)
                 add_once(ip_is_loopback(&addr) ? &loopback : &remote, &server);
             }
         } else if (take_keyword(&line, "search")) {
-            read_search(&line, RESOLV_CONF_SEARCH_MAX, ret);
+            has_search |= read_search(&line, RESOLV_CONF_SEARCH_MAX, ret);
         } else if (take_keyword(&line, "domain")) {
-            read_search(&line, 1, ret);
+            has_search |= read_search(&line, 1, ret);
         } else if (take_keyword(&line, "options")) {
             read_options(&line, ret);
         }
     }
+    if (!has_search)
+        search_domain_of(host, ret);
     for (size_t i = 0; i < remote.n; i++)
         ret->servers[ret->n_servers++] = remote.list[i];
     for (size_t i = 0; i < loopback.n && ret->n_servers < RESOLV_CONF_SERVERS_MAX; i++)

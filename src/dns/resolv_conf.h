@@ -24,8 +24,9 @@ struct resolv_conf {
 };
 
 /* Reads `text`. Lines that the C library would pass over are passed over; what is too much is left out.
- * `interface_index` tells the number of the interface that a zone (fe80::1%eth0) names, 0 for none: if_nametoindex. */
-void resolv_conf_parse(const char *text, size_t len, unsigned (*interface_index)(const char *name),
+ * `interface_index` tells the number of the interface that a zone (fe80::1%eth0) names, 0 for none: if_nametoindex.
+ * `host` is the machine's name, whose domain is searched when no list is named. */
+void resolv_conf_parse(const char *text, size_t len, const char *host, unsigned (*interface_index)(const char *name),
                        struct resolv_conf *ret);
 
 #endif

@@ -38,9 +38,14 @@ int otlp_body(enum otlp_protocol protocol, bool gzip, const ProtobufCMessageDesc
 {
     int (*append)(const void *data, size_t len, struct buf *out) = gzip ? append_compressed : append_plain;
     buf_clear(ret);
+    if (len > OTLP_REQUEST_MAX)
+        return -EMSGSIZE;
     if (protocol == OTLP_HTTP_JSON) {
         _cleanup_buf_ struct buf json = {0};
-        int error = otlp_json(type, request, len, gzip ? &json : ret);
+        struct buf *plain = gzip ? &json : ret;
+        int error = otlp_json(type, request, len, plain);
+        if (!error && plain->len > OTLP_REQUEST_MAX)
+            error = -EMSGSIZE;
         return error || !gzip ? error : append(json.data, json.len, ret);
     }
     if (protocol == OTLP_HTTP_PROTOBUF)

@@ -10,7 +10,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Replaces what is in `ret`. 0, -EBADMSG (no message of this type) or -ENOMEM. */
+/* A larger request, before it is compressed, is not sent: receivers refuse it. */
+#define OTLP_REQUEST_MAX (64u << 20)
+
+/* Replaces what is in `ret`. 0, -EMSGSIZE (larger than OTLP_REQUEST_MAX), -EBADMSG (no message of this type) or
+ * -ENOMEM. */
 int otlp_body(enum otlp_protocol protocol, bool gzip, const ProtobufCMessageDescriptor *type, const void *request,
               size_t len, struct buf *ret);
 

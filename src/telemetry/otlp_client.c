@@ -172,9 +172,7 @@ void otlp_client_send(struct otlp_client *client, const void *request, size_t le
     client->items = items;
     client->backoff_ms = BACKOFF_MIN_MS;
     client->deadline_ns = client->settings.timeout_ms ? now_ns + client->settings.timeout_ms * NS_PER_MS : UINT64_MAX;
-    int error = len > OTLP_REQUEST_MAX
-                    ? -EMSGSIZE
-                    : otlp_body(otlp->protocol, otlp->gzip, client->settings.request, request, len, &client->body);
+    int error = otlp_body(otlp->protocol, otlp->gzip, client->settings.request, request, len, &client->body);
     if (error)
         fail(client, EXPORT_REFUSED, strerror(-error), now_ns);
     else

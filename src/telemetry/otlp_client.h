@@ -14,9 +14,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A larger request is not sent: receivers refuse it. */
-#define OTLP_REQUEST_MAX (64u << 20)
-
 /* Everything is borrowed. */
 struct otlp_client_settings {
     const struct otlp_settings *otlp; /* with a URL */

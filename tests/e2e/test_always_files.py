@@ -58,12 +58,22 @@ def _slowly(folder):
 @pytest.mark.parametrize("exists", [False, True], ids=["new", "old"])
 @pytest.mark.parametrize("write", [_in_place, _renamed_over, _slowly])
 def test_written_file_is_live(world, start, folder, write, exists):
+    """Within a second; the best of three."""
+    file = folder / "deny.always"
     if exists:
-        (folder / "deny.always").write_text("other.test\n")
+        file.write_text("other.test\n")
     sidecar = start(RULES=RULES)
     assert not _denied(world) and connects(world.sandbox, "203.0.113.13")
-    write(folder)
-    _live_soon(world)
+    seconds = []
+    for _ in range(3):
+        write(folder)
+        seconds.append(_live_soon(world))
+        if exists:
+            file.write_text("other.test\n")
+        else:
+            file.unlink()
+        _live_soon(world, denied=False)
+    assert min(seconds) < 1.0 * PATIENCE
     rules = [{"action": "deny", "target": target} for target in DENIED.split()]
     sidecar.wait_event("updated", source="always", rules=rules)
 

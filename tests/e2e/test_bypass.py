@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import time
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.support.preload import preloaded
 from tests.support.sidecar import command
 from tests.support.tap import SENTINEL, Tap
 from tests.support.tcpclient import connects, family_of, refusal_seconds, udp_refusal_seconds
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 from tests.support.world import GATEWAY_V4, GATEWAY_V6, SANDBOX_V4, SANDBOX_V6, UPSTREAM_V4, UPSTREAM_V6
 
 ALLOWED_V4, ALLOWED_V6 = "203.0.113.11", "2001:db8:1::11"
@@ -139,13 +140,17 @@ def test_addresses_of_neighbours_are_found(world, start):
 
 
 def test_devices_that_come_later_are_guarded(world, start, tap, mac):
+    """Within a second of being up, and frames that are sent then do not leave; the better of two."""
     sidecar = start(RULES=RULES)
+    seconds = []
     for _ in range(2):
         world.internet.ip(f"link add late type veth peer name late netns {world.sandbox.name}")
         try:
             for namespace in world.sandbox, world.internet:
                 namespace.ip("link set late up")
+            begin = time.monotonic()
             wait_until(lambda: '"late"' in _netdev(world), what="the device to be guarded")
+            seconds.append(time.monotonic() - begin)
             with contextlib.closing(Tap(world.internet, "late")) as late:
                 attack(world.sandbox, "frames", "late", mac, SANDBOX_V4, DENIED_V4)
                 attack(world.sandbox, "frames", "eth0", mac, SANDBOX_V4, DENIED_V4)
@@ -156,6 +161,7 @@ def test_devices_that_come_later_are_guarded(world, start, tap, mac):
         finally:
             world.internet.ip("link del late")
         wait_until(lambda: '"late"' not in _netdev(world), what="the device to be forgotten")
+    assert min(seconds) < 1.0 * PATIENCE
     assert not tap.catch_up(world.sandbox).holding(DENIED_V4)
     assert sidecar.healthy()
     assert not [record for record in sidecar.records if record["level"] == "error"]
@@ -221,6 +227,15 @@ def test_start_says_that_raw_sockets_are_a_risk(world, start):
     except OSError:
         pytest.skip("this kernel has no AF_XDP")
     sidecar.wait_record(lambda record: record["level"] == "warn" and "CAP_NET_RAW" in record["msg"])
+
+
+@pytest.mark.parametrize("mode, upstream, warns", [("dns+nft", "127.0.0.77", True), ("dns+nft", UPSTREAM_V4, False),
+                                                   ("dns", "127.0.0.77", False)])
+def test_start_says_that_answers_on_loopback_can_be_forged(world, start, mode, upstream, warns):
+    sidecar = start(RULES=RULES, MODE=mode, DNS_UPSTREAM=upstream)
+    sidecar.stop()  # all that it had to say is there then
+    says = [record["level"] for record in sidecar.records if "it can forge answers" in record["msg"]]
+    assert says == ["warn"] * warns
 
 
 def test_kernel_without_the_egress_hook(world, start, tmp_path):

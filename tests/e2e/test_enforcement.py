@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.support import dnsclient, netns, ruleset
+from tests.support.metrics import Scrape
 from tests.support.tcpclient import Flood, Visitor, connects, family_of, refusal_seconds
 from tests.support.waiting import wait_until
 from tests.support.world import GATEWAY_V4, GATEWAY_V6, SANDBOX_V4, SANDBOX_V6
@@ -46,6 +47,7 @@ def test_address_that_the_kernel_refuses_is_no_answer(world, start, tcp):
         record = sidecar.wait_event("outbound", target_host="www.allowed.test")
         assert "kernel" in record["error"] and "target.ips" not in record
         assert dnsclient.rcode(ask("missing.allowed.test")) == "NXDOMAIN", "without an address there is nothing to refuse"
+    assert Scrape(sidecar).value("egress_nftables_errors_total") > 0
     sidecar.wait_healthy()
     assert dnsclient.addresses(ask("www.allowed.test")) == [LEARNED]
     assert connects(world.sandbox, LEARNED)

@@ -54,6 +54,9 @@ def test_harm_is_mended_within_a_second_and_told(world, start):
         assert sidecar.healthy()
     assert sorted(seconds)[len(seconds) // 4] < WITHIN_S * PATIENCE
     assert len(_errors(sidecar)) == len(HARMS)  # each was mended for good at once
+    scrape = Scrape(sidecar)
+    assert scrape.value("egress_nftables_repairs_total") == len(HARMS)
+    assert scrape.value("egress_nftables_errors_total") == 0
 
 
 def test_what_others_do_in_their_tables_is_theirs(world, start):

@@ -219,6 +219,24 @@ def test_policies_and_enforcement(start, tmp_path):
     assert shown() == [3, 1, 1]
 
 
+def test_rules_and_transactions(world, start):
+    sidecar = start(RULES=RULES)
+
+    def shown():
+        scrape = Scrape(sidecar)
+        return [scrape.value(f"egress_nftables_{name}") for name in ("rules_count", "updates_count_total", "errors_total",
+                                                                     "repairs_total")]
+    rules, updates, errors, repairs = shown()
+    assert rules > 50 and updates >= 1 and not errors and not repairs
+    ranges = [{"action": "allow", "target": target} for target in ("192.0.2.0/28", "192.0.2.64/28", "2001:db8:9::/64")]
+    assert sidecar.request("PATCH", "/policy", ranges).status == 200
+    assert shown() == [rules + 3, updates + 1, 0, 0]
+    assert sidecar.request("DELETE", "/policy", [ranges[0]["target"]]).status == 200
+    assert shown() == [rules + 2, updates + 2, 0, 0]
+    dnsclient.ask(world.sandbox, "www.allowed.test")
+    assert shown() == [rules + 2, updates + 3, 0, 0], "an address that was learned is no rule"
+
+
 def test_direct_connections(world, start):
     rules = [*RULES["egress"], {"action": "allow", "target": "203.0.113.0/24"}]
     sidecar = start(RULES={"egress": rules})

@@ -214,6 +214,28 @@ def test_down_and_back_metrics_whole_and_lost_records_counted(start, world):
         collector.close()
 
 
+def test_collector_that_is_away_for_a_minute(start, world):
+    """Each request is tried for ten seconds; the collector that is back is told of everything within a few."""
+    sidecar = start(**exporting())
+    begin, asked = time.monotonic(), 0
+    while time.monotonic() - begin < 60:
+        deny(world, 5)
+        asked += 5
+        time.sleep(1)  # a trickle: a minute has to pass
+    collector = HttpCollector(world.internet, (COLLECTOR, 4318))
+    try:
+        collector.wait_metrics(lambda e: e.value("egress.policy.denied_total") == asked, timeout=10)
+
+        def adds_up():
+            last = collector.of("metrics")[-1]
+            return accounted(last) == len(sidecar.records) and exported(last) == len(collector.records()) and last
+        last = wait_until(adds_up, 20, "counts that add up")
+        assert 0 < last.value("otel.sdk.exporter.log.exported", error_type="connection") < accounted(last)
+        assert otlp.expect_cumulative(collector.of("metrics")) > 10
+    finally:
+        collector.close()
+
+
 def test_the_oldest_records_are_kept(start, world):
     sidecar = start(**exporting(OTEL_BLRP_MAX_QUEUE_SIZE="20", OTEL_BLRP_MAX_EXPORT_BATCH_SIZE="5",
                                 OTEL_BLRP_SCHEDULE_DELAY="3600000", OTEL_METRICS_EXPORTER="none",
@@ -339,23 +361,23 @@ def latencies(world, n):
 
 
 def test_dns_is_as_fast_with_a_dead_collector(start, world):
-    """p99 with and without, in turns, until a round with a dead collector is as good as they usually are without: a
-    machine that is busy with other things hits both alike, a loop that waits would never be as good."""
+    """p99 with and without, in turns, until the medians of three rounds or more are as good: a machine that is busy with
+    other things hits both alike, a loop that waits would never be as good. bench/daemon.py tells how much it is."""
     release = threading.Event()
     collector = HttpCollector(world.internet, (COLLECTOR, 4318))
     collector.behave = lambda export, handler: bool(release.wait(60)) or True
     rounds = {"none": [], "dead": []}
 
     def as_good():
-        return min(rounds["dead"]) < statistics.median(rounds["none"]) * 1.1 + 0.0002
+        return statistics.median(rounds["dead"]) < statistics.median(rounds["none"]) * 1.1 + 0.0002
     try:
-        for _ in range(20):
+        for number in range(20):
             for name, settings in ("none", {"RULES": RULES}), ("dead", exporting()):
                 sidecar = start(DNS_CACHE="0", **settings)
                 latencies(world, 50)
                 rounds[name].append(statistics.quantiles(latencies(world, 400), n=100)[98])
                 sidecar.kill()
-            if as_good():
+            if number >= 2 and as_good():
                 break
     finally:
         release.set()

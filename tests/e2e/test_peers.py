@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.support import dnsclient
+from tests.support.metrics import Scrape
 from tests.support.preload import preloaded
 from tests.support.tcpclient import connection, connects, family_of, ping, refusal_seconds, udp_refusal_seconds
 from tests.support.waiting import PATIENCE, wait_until
@@ -203,6 +204,8 @@ def test_flood_of_destinations_does_not_hold_dns_up(world, start):
     assert report["level"] == "warn" and int(report["msg"].split()[0]) > 0
     logged = len(sidecar.events("denied"))
     assert 200 <= logged <= 210 + 100 * took
+    suppressed = wait_until(lambda: Scrape(sidecar).value("egress_peer_suppressed_total"), what="the count")
+    assert 0 < suppressed <= tried
     assert sum("direct connections are not in the log" in record["msg"] for record in sidecar.records) == 1
 
 

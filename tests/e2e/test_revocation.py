@@ -46,16 +46,41 @@ def test_denied_name_loses_its_downloads_and_no_other_does(world, start, downloa
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=KIND_NAMES)
-def test_flows_end_within_a_tenth_of_a_second(world, start, download, kind):
+@pytest.mark.parametrize("change", [
+    ("PATCH", [{"action": "deny", "target": "www.allowed.test"}]), ("PATCH", [{"action": "deny", "target": "203.0.113.8/30"}]),
+    ("POST", "")], ids=["name", "range", "all"])
+def test_flows_end_within_a_tenth_of_a_second(world, start, download, kind, change):
     """The best of three: other programs of the machine are no fault of the sidecar's."""
     sidecar = start(RULES=RULES)
     seconds = []
     for _ in range(3):
         dnsclient.ask(world.sandbox, "www.allowed.test")
         flow = download(WWW, kind)
-        assert sidecar.request("PATCH", "/policy", [{"action": "deny", "target": "www.allowed.test"}]).status == 200
+        method, body = change
+        assert sidecar.request(method, "/policy", body).status == 200
         seconds.append(ends_within(flow, WITHIN))
         assert sidecar.request("POST", "/policy", RULES).status == 200
+    assert min(seconds) < 0.1 * PATIENCE
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=KIND_NAMES)
+def test_always_file_ends_flows_within_a_tenth_of_a_second(world, start, download, tmp_path, kind):
+    """From when it is said to be in force; the best of three."""
+    (tmp_path / "rules").mkdir()
+    sidecar = start(RULES=RULES)
+    seconds, updates = [], 0
+
+    def deny(text):
+        nonlocal updates
+        updates += 1
+        (tmp_path / "rules/deny.always").write_text(text)
+        wait_until(lambda: len(sidecar.events("updated", source="always")) == updates, what="the file in force")
+    for _ in range(3):
+        dnsclient.ask(world.sandbox, "www.allowed.test")
+        flow = download(WWW, kind)
+        deny("203.0.113.8/30\n")
+        seconds.append(ends_within(flow, WITHIN))
+        deny("")
     assert min(seconds) < 0.1 * PATIENCE
 
 

@@ -10,7 +10,7 @@ static unsigned interface_index(const char *name)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     static struct resolv_conf conf;
-    resolv_conf_parse((const char *)data, len, interface_index, &conf);
+    resolv_conf_parse((const char *)data, len, "host.sub.test", interface_index, &conf);
     must(conf.n_servers <= RESOLV_CONF_SERVERS_MAX && conf.n_search <= RESOLV_CONF_SEARCH_MAX);
     for (size_t i = 0; i < conf.n_servers; i++) {
         struct ip_addr addr = sock_addr_ip(&conf.servers[i]);

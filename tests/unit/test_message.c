@@ -183,6 +183,8 @@ START_TEST(answers_must_match_id_and_question)
     msg.data[5] = 0;
     ck_assert(!dns_answers(msg.data, msg.len, sent.data, sent.len)); /* no question, yet no error */
     msg.data[3] |= LDNS_RCODE_REFUSED;
+    ck_assert(!dns_answers(msg.data, msg.len, sent.data, sent.len)); /* an answer to what? */
+    msg.data[7] = 0;
     ck_assert(dns_answers(msg.data, msg.len, sent.data, sent.len));
 }
 END_TEST

@@ -1,5 +1,6 @@
 /* What becomes of collections and log records in OTLP, told by its JSON form, which the walk over the decoded message
  * writes. That the numbers of the fields are the protocol's is for decoders that are not ours: tests/e2e. */
+#include "telemetry/otlp_body.h"
 #include "telemetry/otlp_frame.h"
 #include "telemetry/otlp_json.h"
 #include "telemetry/otlp_logs.h"
@@ -293,6 +294,31 @@ START_TEST(bytes_that_are_no_message)
 }
 END_TEST
 
+/* A control character takes one octet in protobuf and six in JSON. */
+START_TEST(requests_that_are_too_large)
+{
+    size_t len = OTLP_REQUEST_MAX / 6 + 1;
+    char *text = malloc(len + 1);
+    memset(text, 1, len);
+    text[len] = '\0';
+    Otlp__AnyValue value = OTLP__ANY_VALUE__INIT;
+    value.value_case = OTLP__ANY_VALUE__VALUE_STRING_VALUE;
+    value.string_value = text;
+    uint8_t *packed = malloc(len + 100);
+    size_t packed_len = otlp__any_value__pack(&value, packed);
+    for (int gzip = 0; gzip <= 1; gzip++) {
+        ck_assert_int_eq(otlp_body(OTLP_HTTP_JSON, gzip, &otlp__any_value__descriptor, packed, packed_len, &f.out),
+                         -EMSGSIZE);
+        ck_assert_int_eq(otlp_body(OTLP_HTTP_PROTOBUF, gzip, &otlp__any_value__descriptor, packed, packed_len, &f.out),
+                         0);
+        ck_assert_int_eq(otlp_body(OTLP_GRPC, gzip, &otlp__any_value__descriptor, packed, OTLP_REQUEST_MAX + 1, &f.out),
+                         -EMSGSIZE);
+    }
+    free(packed);
+    free(text);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("otlp_encoding");
@@ -306,6 +332,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, sums_and_gauges);
     tcase_add_test(tc, histograms);
     tcase_add_test(tc, bytes_that_are_no_message);
+    tcase_add_test(tc, requests_that_are_too_large);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -18,13 +18,18 @@ static unsigned index_of(const char *name)
 }
 
 /* From a buffer of exactly its size, so that reading beyond it is seen. */
-static void parse(const char *text)
+static void parse_on(const char *host, const char *text)
 {
     size_t len = strlen(text);
     char *exact = malloc(len ? len : 1);
     memcpy(exact, text, len);
-    resolv_conf_parse(exact, len, index_of, &conf);
+    resolv_conf_parse(exact, len, host, index_of, &conf);
     free(exact);
+}
+
+static void parse(const char *text)
+{
+    parse_on("host", text);
 }
 
 static void expect_servers(const char *const *servers, size_t n)
@@ -102,6 +107,24 @@ START_TEST(the_last_search_or_domain_counts)
 }
 END_TEST
 
+/* glibc's res_init() does so, too. */
+START_TEST(without_a_list_the_domain_of_the_host_is_searched)
+{
+    parse_on("host.Sub.test", "nameserver 192.0.2.1\nsearch\n");
+    expect_search("sub.test");
+    parse_on("host.sub.test", "");
+    expect_search("sub.test");
+    parse_on("host.sub.test", "search one.test\n");
+    expect_search("one.test");
+    parse_on("host.sub.test", "search .\n");
+    expect_search("");
+    parse_on("host.", "");
+    expect_search("");
+    parse_on("", "");
+    expect_search("");
+}
+END_TEST
+
 START_TEST(ndots)
 {
     static const struct {
@@ -169,6 +192,7 @@ Suite *test_suite(void)
     tcase_add_test(tcase, nameservers_loopback_last_and_once);
     tcase_add_test(tcase, zones_of_link_local_servers);
     tcase_add_test(tcase, the_last_search_or_domain_counts);
+    tcase_add_test(tcase, without_a_list_the_domain_of_the_host_is_searched);
     tcase_add_test(tcase, ndots);
     tcase_add_test(tcase, names_that_the_search_list_made);
     tcase_add_test(tcase, suffixes_begin_at_labels);
