@@ -5,6 +5,8 @@
                                          changes of the policy, one after the other, and DNS beside them
     daemon.py BINARY idle [SECONDS]      memory, and wake-ups of each thread
     daemon.py BINARY collector [ROUNDS]  DNS, 3 s at a time, without a collector and with some that are no good
+    daemon.py BINARY memory [MILLIONS]   after each million queries, with OTLP
+    daemon.py BINARY otlp [ROUNDS]       denied names/s without OTLP, with metrics, and with logs as well
 
 A tenth of the rules are addresses. A body may have 1 MiB, and 100,000 rules are more however short: beyond that the
 policy comes from a file, and the changes are PATCHes of 3,000 addresses, after which all rules are compiled anew.
@@ -28,6 +30,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from tests.support.memory import status_kib
 from tests.support.sidecar import PORT, environment
 from tests.support.threads import threads
 from tests.support.world import UPSTREAM_V4, World
@@ -220,25 +223,46 @@ def idle(bench, seconds="10"):
                         for name, value in re.findall(r"^(Rss|Anonymous):\s+(\d+)", rollup, re.M)))
 
 
-# What who connects to it gets before it closes; None: nothing, and it does not close.
+def answer_and_close(listener, answer):
+    """Without an answer it does not close either."""
+    kept = []
+    while True:
+        kept.append(listener.accept()[0])
+        if answer:
+            with contextlib.suppress(OSError), kept.pop() as sock:
+                sock.recv(1 << 16)
+                sock.sendall(answer)
+
+
+def take_everything(listener, _):
+    def serve(sock):
+        with sock, sock.makefile("rb", 1 << 18) as requests:
+            while True:
+                length = 0
+                while line := requests.readline().strip():
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                if not length:
+                    return
+                requests.read(length)
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+
 BAD_COLLECTORS = {"hangs": None, "answers garbage": b"\xff" * 1000,
                   "dies in the middle": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"}
+OTLP = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://192.0.2.80:4318", "OTEL_BLRP_SCHEDULE_DELAY": "50"}
 
 
 @contextlib.contextmanager
-def bad_collector(bench, answer):
+def collector(bench, serve, answer=None):
     """In a process of its own: what it does must not hold up who measures."""
     with bench.world.internet.inside():
         listener = socket.create_server(("192.0.2.80", 4318), backlog=64)
     child = os.fork()
     if child == 0:
-        kept = []
-        while True:
-            kept.append(listener.accept()[0])
-            if answer:
-                with contextlib.suppress(OSError), kept.pop() as sock:
-                    sock.recv(1 << 16)
-                    sock.sendall(answer)
+        serve(listener, answer)
     listener.close()
     try:
         yield
@@ -247,16 +271,15 @@ def bad_collector(bench, answer):
         os.waitpid(child, 0)
 
 
-def collectors(bench, rounds="7"):
+def bad_collectors(bench, rounds="7"):
     """Each question is denied: a record each to export, and metrics five times a second."""
     taken = {kind: [] for kind in ("none", "refuses", *BAD_COLLECTORS)}
     for _ in range(int(rounds)):
         for kind, p99s in taken.items():
             with contextlib.ExitStack() as stack:
                 if kind in BAD_COLLECTORS:
-                    stack.enter_context(bad_collector(bench, BAD_COLLECTORS[kind]))
-                export = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://192.0.2.80:4318", "OTEL_METRIC_EXPORT_INTERVAL": "200",
-                          "OTEL_BLRP_SCHEDULE_DELAY": "50"} if kind != "none" else {}
+                    stack.enter_context(collector(bench, answer_and_close, BAD_COLLECTORS[kind]))
+                export = {} if kind == "none" else {**OTLP, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
                 process, _ = stack.enter_context(bench.running(policy(10), **export))
                 sock = stack.enter_context(bench.resolver())
                 bench.until(bench.healthy)
@@ -268,12 +291,54 @@ def collectors(bench, rounds="7"):
         print(f"{kind:18} p99: {quantiles(p99s)}; of none in the same round {ratio:.2f}")
 
 
+def exporting(bench, rounds="5"):
+    """Distinct denied names as fast as they are answered: a record each. Metrics and logs leave as their settings say."""
+    names = bench.folder / "names"
+    names.write_text("".join(f"h{i}.denied.test A\n" for i in range(200000)))
+    load = ["dnsperf", "-s", "127.0.0.1", "-p", str(DNS_PORT), "-d", str(names), "-c", "20", "-q", "500", "-l", "3"]
+    rates = {"without": [], "metrics": [], "metrics and logs": []}
+    with collector(bench, take_everything):
+        for _ in range(int(rounds)):
+            for kind, list_ in rates.items():
+                export = {} if kind == "without" else {**OTLP, "OTEL_METRIC_EXPORT_INTERVAL": "1000"}
+                if kind == "metrics":
+                    export["OTEL_LOGS_EXPORTER"] = "none"
+                with bench.running(policy(10), **export):
+                    bench.until(bench.healthy)
+                    shown = bench.world.sandbox.run(*load).stdout
+                    list_.append(float(re.search(r"Queries per second:\s+([\d.]+)", shown)[1]))
+    for kind, list_ in rates.items():
+        print(f"{kind:18} {statistics.median(list_):.0f} ({min(list_):.0f} .. {max(list_):.0f}) queries/s, "
+              f"{statistics.median(list_) / statistics.median(rates['without']):.2f}")
+
+
+def memory(bench, millions="10"):
+    """Distinct names, one in five of them denied, with metrics and logs to a collector that takes everything."""
+    names = bench.folder / "names"
+    names.write_text("".join(f"h{i}.{'denied' if i % 5 == 0 else 'wild'}.test A\n" for i in range(500000)))
+    load = ["dnsperf", "-s", "127.0.0.1", "-p", str(DNS_PORT), "-d", str(names), "-c", "20", "-q", "500", "-n", "2"]
+    rules = policy(10)
+    rules["egress"].append({"action": "allow", "target": "*.wild.test"})
+    with collector(bench, take_everything), bench.running(rules, MODE="dns", **OTLP) as (process, _):
+        bench.until(bench.healthy)
+        time.sleep(2)
+        for n in range(int(millions) + 1):
+            print(f"{n:3} million queries: resident {status_kib(process.pid, 'VmRSS')} KiB, "
+                  f"anonymous {status_kib(process.pid, 'RssAnon')} KiB", flush=True)
+            if n < int(millions):
+                bench.world.sandbox.run(*load, timeout=600)
+
+
+COMMANDS = {"start": start, "policy": change_policies, "idle": idle, "collector": bad_collectors, "otlp": exporting,
+            "memory": memory}
+
+
 def main():
-    if len(sys.argv) < 3 or sys.argv[2] not in ("start", "policy", "idle", "collector"):
+    if len(sys.argv) < 3 or sys.argv[2] not in COMMANDS:
         sys.exit(__doc__)
     bench = Bench(os.path.realpath(sys.argv[1]))
     try:
-        {"start": start, "policy": change_policies, "idle": idle, "collector": collectors}[sys.argv[2]](bench, *sys.argv[3:])
+        COMMANDS[sys.argv[2]](bench, *sys.argv[3:])
     finally:
         bench.world.close()
 

@@ -22,6 +22,9 @@ struct backoff {
     unsigned n_starts;                    /* in all */
 };
 
+/* 1 s to 30 s, anew after a run of 60 s, no more than 10 starts in 5 minutes. */
+extern const struct backoff_limits backoff_of_sidecar;
+
 void backoff_init(struct backoff *backoff, const struct backoff_limits *limits);
 /* It starts now. */
 void backoff_started(struct backoff *backoff, uint64_t now_ns);

@@ -12,6 +12,7 @@
 #include "nft/nft.h"
 #include "policy/policy_json.h"
 #include "privileges.h"
+#include "secrets.h"
 #include "sources.h"
 #include "supervise.h"
 #include "telemetry/otel_env.h"
@@ -237,11 +238,7 @@ static int supervise_with(const struct config *config)
     static const int final[] = {EXIT_USAGE, EXIT_NO_CAPABILITY, EXIT_CONFIG};
     const struct attribute sandbox_id = {"sandbox_id", config ? config->sandbox_id : NULL};
     const struct supervise_settings settings = {
-        .backoff = {.first_ns = NS_PER_S,
-                    .longest_ns = 30 * NS_PER_S,
-                    .good_ns = 60 * NS_PER_S,
-                    .starts = 10,
-                    .window_ns = 300 * NS_PER_S},
+        .backoff = backoff_of_sidecar,
         .final = final,
         .n_final = sizeof(final) / sizeof(final[0]),
         .log_level = config ? config->log_level : LOG_INFO,
@@ -263,6 +260,7 @@ static int supervise_sidecar(void)
 {
     struct config *config;
     struct why why;
+    secrets_keep();
     if (config_from_env(&config, &why))
         config = NULL;
     int code = supervise_with(config);

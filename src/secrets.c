@@ -23,6 +23,13 @@ static char *secret_value(char *entry)
     return NULL;
 }
 
+static void close_memory(void)
+{
+    /* Neither can fail: a limit may always be lowered. */
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0});
+    prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L);
+}
+
 bool secrets_hide(void)
 {
     bool any = false;
@@ -34,10 +41,16 @@ bool secrets_hide(void)
         explicit_bzero(value, strlen(value));
         any = true;
     }
-    if (any) {
-        /* Neither can fail: a limit may always be lowered. */
-        setrlimit(RLIMIT_CORE, &(struct rlimit){0});
-        prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L);
-    }
+    if (any)
+        close_memory();
     return any;
+}
+
+void secrets_keep(void)
+{
+    for (char **entry = environ; entry && *entry; entry++) {
+        const char *value = secret_value(*entry);
+        if (value && *value)
+            close_memory();
+    }
 }

@@ -9,5 +9,7 @@
  * file and no other process without CAP_SYS_PTRACE looks into it (RLIMIT_CORE 0, PR_SET_DUMPABLE 0). Says whether there
  * were any. */
 bool secrets_hide(void);
+/* The same of crashes and other processes, but the values stay: for one that hands its environment on. */
+void secrets_keep(void);
 
 #endif

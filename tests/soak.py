@@ -173,7 +173,7 @@ class Soak:
     def _judge_process(self, process, left, code):
         warm = min(WARM_UP_S, self.seconds / 3)
         cycles = process.cycles[int(-(-warm // CYCLE_S)):-1]  # the last one is cut short
-        memory, descriptors = zip(*cycles)
+        memory, anonymous, descriptors = zip(*cycles)
         third = max(1, len(cycles) // 3)
         first, last = statistics.median(memory[:third]), statistics.median(memory[-third:])
         growth = (last / first - 1) * 100
@@ -181,6 +181,7 @@ class Soak:
                    f"{min(memory) / 1024:.1f} .. {max(memory) / 1024:.1f} MiB", "", True)
         self.check("... the first third's and the last's, medians",
                    f"{first / 1024:.1f}, {last / 1024:.1f} MiB: {growth:+.1f} %", "within 5 %", abs(growth) <= 5, load=True)
+        self.check("... anonymous", f"{min(anonymous) / 1024:.1f} .. {max(anonymous) / 1024:.1f} MiB", "", True)
         self.check("descriptors: peaks of the same", f"{min(descriptors)} .. {max(descriptors)}", "equal within 3",
                    max(descriptors) - min(descriptors) <= 3)
         self.check("descriptors when the load had ended", str(left), f"{max(descriptors)}", left <= max(descriptors))

@@ -147,6 +147,19 @@ def test_full_disk(world, start, tmp_path):
         assert json.loads(path.read_text()) == NEW
 
 
+def test_file_that_vanished(world, start, path):
+    """What is in force stays; the next change writes the file anew, and a start after that finds it."""
+    sidecar = start(RULES={}, POLICY_FILE=str(path))
+    assert sidecar.request("POST", "/policy", OLD).status == 200
+    kernel = ruleset.at_rest(world.sandbox)
+    path.unlink()
+    assert sidecar.policy() == OLD and ruleset.at_rest(world.sandbox) == kernel
+    assert sidecar.request("POST", "/policy", NEW).status == 200
+    assert json.loads(path.read_text()) == NEW
+    sidecar.kill()
+    assert sidecar.restart().wait_healthy().policy() == NEW
+
+
 def test_folder_that_vanished(world, start, tmp_path):
     folder = tmp_path / "state"
     folder.mkdir()

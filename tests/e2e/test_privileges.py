@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import signal
 import tempfile
@@ -173,14 +174,18 @@ def test_secrets_are_nowhere_to_be_read(start, folder):
     assert "s3cret" not in json.dumps(sidecar.records) + sidecar.stderr
 
 
-def test_memory_of_secrets_is_closed_to_the_same_user(world, start, folder):
+@pytest.mark.parametrize("arguments", [(), ("--supervise",)], ids=["sidecar", "its supervisor"])
+def test_memory_of_secrets_is_closed_to_the_same_user(world, start, folder, arguments):
     """Without dumpable, even one of the same user and with the same capability has no way in."""
     os.chown(folder, NOBODY, NOBODY)
     peer = (*AS_NOBODY_BOUNDED, "cat")
     for token, readable in (None, True), ("s3cret", False):
-        sidecar = start(through=AS_NOBODY_BOUNDED, RULES=RULES, RULES_DIR=str(folder / "rules"), TOKEN=token)
+        sidecar = start(through=AS_NOBODY_BOUNDED, arguments=arguments, RULES=RULES, RULES_DIR=str(folder / "rules"),
+                        TOKEN=token)
         done = world.sandbox.run(*peer, f"/proc/{sidecar.process.pid}/environ")
         assert (done.returncode == 0) == readable, done
+        limits = pathlib.Path(f"/proc/{sidecar.process.pid}/limits").read_text()
+        assert readable or re.search(r"^Max core file size +0 +0 ", limits, re.M)
         sidecar.stop()
 
 

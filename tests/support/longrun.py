@@ -11,6 +11,7 @@ import socketserver
 import threading
 import time
 
+from tests.support.memory import status_kib
 from tests.support.waiting import wait_until
 
 COLLECTOR = "192.0.2.80"
@@ -104,24 +105,20 @@ class Log:
 
 
 class Process:
-    """Peaks of memory and descriptors, cycle by cycle."""
+    """Peaks of resident memory, anonymous memory and descriptors, cycle by cycle."""
 
     def __init__(self, pid):
         self.pid, self.cycles = pid, []
-
-    def memory_kib(self):
-        with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
-            return int(re.search(r"^VmRSS:\s+(\d+)", status.read(), re.M)[1])
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def begin_cycle(self):
-        self.cycles.append((0, 0))
+        self.cycles.append((0, 0, 0))
 
     def look(self):
-        memory, descriptors = self.cycles[-1]
-        self.cycles[-1] = max(memory, self.memory_kib()), max(descriptors, self.descriptors())
+        now = status_kib(self.pid, "VmRSS"), status_kib(self.pid, "RssAnon"), self.descriptors()
+        self.cycles[-1] = tuple(map(max, self.cycles[-1], now))
 
 
 class Changes:

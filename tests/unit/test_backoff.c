@@ -6,13 +6,11 @@
 #define S 1000000000ull
 #define MIDDLE (UINT32_MAX / 2) /* a wait that is not varied, but for the last digits */
 
-static const struct backoff_limits limits = {
-    .first_ns = S, .longest_ns = 30 * S, .good_ns = 60 * S, .starts = 10, .window_ns = 300 * S};
 static struct backoff backoff;
 
 static void setup(void)
 {
-    backoff_init(&backoff, &limits);
+    backoff_init(&backoff, &backoff_of_sidecar);
 }
 
 /* One run that lasts so long; the wait in ms, -1: give up. */
