@@ -154,7 +154,7 @@ static bool learn(struct dns_proxy *proxy, size_t first, size_t n)
 void proxy_commit(void *ctx)
 {
     struct dns_proxy *proxy = ctx;
-    bool all = learn(proxy, 0, proxy->n_addresses);
+    bool all = learn(proxy, 0, proxy->n_addresses), refused = false;
     for (size_t i = 0; i < proxy->n_staged; i++) {
         struct staged *staged = &proxy->staged[i];
         staged->reachable = all || learn(proxy, staged->first, staged->n) || proxy->audit;
@@ -162,7 +162,10 @@ void proxy_commit(void *ctx)
             deliver(proxy, staged);
         else
             fail(proxy, staged->query, &staged->question, DNS_EDE_NONE, "the kernel did not take the addresses");
+        refused |= !staged->reachable;
     }
+    if (refused && proxy->cache) /* where the answer is, too, and another name's address may be the same */
+        cache_clear(proxy->cache);
     forwarder_flush(proxy->forwarder);
     replies_flush(&proxy->replies);
     for (size_t i = 0; i < proxy->n_staged; i++)
