@@ -1,14 +1,11 @@
 #include "backoff.h"
 
-#include "base/loop.h"
-
 #include <assert.h>
 
-const struct backoff_limits backoff_of_sidecar = {.first_ns = NS_PER_S,
-                                                  .longest_ns = 30 * NS_PER_S,
-                                                  .good_ns = 60 * NS_PER_S,
-                                                  .starts = 10,
-                                                  .window_ns = 300 * NS_PER_S};
+#define S 1000000000ull
+
+const struct backoff_limits backoff_of_sidecar = {
+    .first_ns = S, .longest_ns = 30 * S, .good_ns = 60 * S, .starts = 10, .window_ns = 300 * S};
 
 void backoff_init(struct backoff *backoff, const struct backoff_limits *limits)
 {
