@@ -126,8 +126,12 @@ def test_past_is_shown_too_and_can_be_filtered_by_keyboard(world, page, browser)
         dnsclient.ask(world.sandbox, name)
     sidecar.wait_event("denied", target_host="www.other.test")
     browser.driver.get(PAGE)
-    wait_until(lambda: len(_rows(browser)) == 4, what="all that was asked for")
-    assert list(_rows(browser))[0] == "www.other.test", "the latest is on top"
+
+    def names():
+        """Not the addresses: what the sandbox still owed the browser's former connections may be among them."""
+        return [name for name in _rows(browser) if name.endswith(".test")]
+    wait_until(lambda: len(names()) == 4, what="all that was asked for")
+    assert names()[0] == "www.other.test", "the latest is on top"
     browser.one("body").send_keys("/wild")
     assert browser.run("return document.activeElement.id") == "filter"
     wait_until(lambda: set(_rows(browser)) == {"a.wild.test", "b.wild.test"}, what="the filter")
@@ -135,7 +139,7 @@ def test_past_is_shown_too_and_can_be_filtered_by_keyboard(world, page, browser)
     browser.one("#filter").send_keys(" ", Keys.BACKSPACE)
     browser.button("Allowed 1").send_keys(Keys.ENTER)
     wait_until(lambda: set(_rows(browser)) == {"www.allowed.test"}, what="those allowed")
-    browser.button("All 4").send_keys(Keys.ENTER)
+    next(button for button in browser.all("button") if re.fullmatch(r"All \d+", button.text)).send_keys(Keys.ENTER)
     _row_button(browser, "a.wild.test", "a.wild.test").send_keys(Keys.ENTER)
     browser.wait_text("a.wild.test is denied now: the policy's rule “deny *.wild.test” decides.", ".panel")
     browser.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
