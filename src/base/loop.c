@@ -1,6 +1,9 @@
 #include "base/loop.h"
 
+#include "base/linger.h"
+
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,6 +13,8 @@
 struct loop {
     int epoll_fd;
     bool stopped;
+    bool more; /* is likely to come within microseconds */
+    struct linger linger;
     uint64_t now_ns;
     struct epoll_event events[EVENTS_PER_TURN];
     int n_events;             /* collected and not yet delivered lie in events[..n_events] */
@@ -157,11 +162,11 @@ uint64_t loop_now(const struct loop *loop)
 }
 
 /* Milliseconds to wait, rounded up: a timer never fires early, and never in a busy loop of zero waits. */
-static int wait_ms(const struct loop *loop)
+static int wait_ms(const struct loop *loop, uint64_t now)
 {
     if (!loop->n_timers)
         return -1;
-    uint64_t due = loop->heap[1]->due_ns, now = clock_monotonic_ns();
+    uint64_t due = loop->heap[1]->due_ns;
     if (due <= now)
         return 0;
     uint64_t ms = (due - now + NS_PER_MS - 1) / NS_PER_MS;
@@ -194,10 +199,24 @@ static bool deliver(struct loop *loop, bool first)
     return any;
 }
 
+/* How long epoll may wait, in its milliseconds; not at all while the loop lingers, see base/linger.h. */
+static int between_turns(struct loop *loop)
+{
+    uint64_t now = clock_monotonic_ns();
+    if (loop->more)
+        linger_begin(&loop->linger, now);
+    loop->more = false;
+    if (!linger_lasts(&loop->linger, now))
+        return wait_ms(loop, now);
+    sched_yield();
+    linger_yielded(&loop->linger, now, clock_monotonic_ns() - now);
+    return 0;
+}
+
 int loop_run(struct loop *loop)
 {
     while (!loop->stopped) {
-        int n = epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_TURN, wait_ms(loop));
+        int n = epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_TURN, between_turns(loop));
         if (n < 0 && errno != EINTR)
             return -errno;
         loop->now_ns = clock_monotonic_ns();
@@ -212,6 +231,11 @@ int loop_run(struct loop *loop)
     }
     loop->stopped = false;
     return 0;
+}
+
+void loop_expect_more(struct loop *loop)
+{
+    loop->more = true;
 }
 
 void loop_stop(struct loop *loop)

@@ -46,6 +46,9 @@ void loop_on_first_done(struct loop *loop, void (*hook)(void *ctx), void *ctx);
 void loop_on_turn_end(struct loop *loop, void (*hook)(void *ctx), void *ctx);
 /* CLOCK_MONOTONIC, read once per turn. */
 uint64_t loop_now(const struct loop *loop);
+/* A source was given so much that more is likely to come within microseconds: behind this turn the loop looks again a
+ * few times before it sleeps, see base/linger.h. */
+void loop_expect_more(struct loop *loop);
 /* Runs turns until loop_stop(), and may be called again then. 0 or -errno (epoll itself failed). */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);

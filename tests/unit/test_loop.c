@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct loop *loop;
@@ -158,6 +159,43 @@ START_TEST(a_modified_source_is_told_what_was_asked_for)
 }
 END_TEST
 
+/* --- lingering --- */
+
+static void burst_ready(struct loop_source *source, uint32_t events)
+{
+    uint64_t count;
+    ck_assert_int_eq(read(source->fd, &count, sizeof(count)), sizeof(count));
+    loop_expect_more(loop);
+}
+
+static void count_turn(void *ctx)
+{
+    ++*(int *)ctx;
+}
+
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * NS_PER_S + (uint64_t)used.tv_nsec;
+}
+
+START_TEST(behind_a_lot_it_looks_again_and_then_sleeps)
+{
+    struct loop_source burst = {.fd = eventfd(1, EFD_NONBLOCK), .ready = burst_ready};
+    struct loop_timer end = {.fire = stop_loop};
+    int turns = 0;
+    ck_assert_int_eq(loop_add(loop, &burst, EPOLLIN), 0);
+    loop_on_turn_end(loop, count_turn, &turns);
+    uint64_t used = thread_cpu_ns();
+    ck_assert_int_eq(loop_timer_set(loop, &end, clock_monotonic_ns() + 100 * NS_PER_MS), 0);
+    run();
+    ck_assert_int_gt(turns, 2); /* its own, the timer's, and those in between */
+    ck_assert_uint_lt(thread_cpu_ns() - used, 20 * NS_PER_MS);
+    close(burst.fd);
+}
+END_TEST
+
 /* --- timers --- */
 
 #define TIMERS 2001
@@ -261,6 +299,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, nothing_is_done_behind_first_sources_when_there_are_none);
     tcase_add_test(tc, a_source_removed_in_its_turn_is_not_told);
     tcase_add_test(tc, a_modified_source_is_told_what_was_asked_for);
+    tcase_add_test(tc, behind_a_lot_it_looks_again_and_then_sleeps);
     tcase_add_test(tc, timers_fire_once_in_order_and_never_early);
     tcase_add_test(tc, a_timer_that_arms_itself_for_now_does_not_starve_sources);
     tcase_add_test(tc, a_due_timer_can_be_cancelled_by_another);
