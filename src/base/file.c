@@ -54,15 +54,16 @@ int file_read(const char *path, size_t max, struct buf *ret)
     return fd < 0 ? -errno : file_read_fd(fd, max, ret);
 }
 
-static int write_all(int fd, const char *data, size_t len)
+int file_write_all(int fd, const void *data, size_t len)
 {
+    const char *at = data;
     while (len) {
-        ssize_t n = write(fd, data, len);
+        ssize_t n = write(fd, at, len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return -errno;
-        data += n;
+        at += n;
         len -= (size_t)n;
     }
     return 0;
@@ -73,7 +74,7 @@ static int write_synced(int fd, const char *data, size_t len)
 {
     if (lseek(fd, 0, SEEK_SET) < 0)
         return -errno;
-    int error = write_all(fd, data, len);
+    int error = file_write_all(fd, data, len);
     if (error)
         return error;
     return ftruncate(fd, (off_t)len) || fsync(fd) ? -errno : 0;

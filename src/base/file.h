@@ -12,6 +12,8 @@
 int file_read(const char *path, size_t max, struct buf *ret);
 /* The same from where `fd` stands. */
 int file_read_fd(int fd, size_t max, struct buf *ret);
+/* All of it, for a descriptor that blocks. 0 or -errno. */
+int file_write_all(int fd, const void *data, size_t len);
 
 struct file_replacement;
 

@@ -6,11 +6,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define LARGE (128 << 10) /* glibc's, which would grow with what is freed */
+/* Below glibc's own, which would also grow with what is freed: what an export needs leaves no holes in the heap. */
+#define LARGE (32 << 10)
 
 void resident_set_limits(void)
 {
     mallopt(M_MMAP_THRESHOLD, LARGE);
+    mallopt(M_ARENA_MAX, 1);
 }
 
 static int trim_object(struct dl_phdr_info *object, size_t size, void *ctx)

@@ -220,7 +220,7 @@ int forwarder_new(struct loop *loop, const struct forwarder_settings *settings,
     upstreams_init(&forwarder->upstreams, settings->upstreams, settings->n_upstreams, settings->timeout_ns);
     struct attempts_callbacks attempting = {
         .ctx = forwarder, .answered = attempt_answered, .failed = attempt_failed, .batch_end = end_batch};
-    int error = query_pool_new(settings->capacity, &forwarder->pool);
+    int error = query_pool_new(settings->capacity, forwarder->upstreams.n, &forwarder->pool);
     struct attempts_settings asking = {.upstreams = &forwarder->upstreams,
                                        .pool = forwarder->pool,
                                        .unmarked = settings->unmarked,

@@ -8,29 +8,35 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
-#define IDS 65536
+#define ID_SLOTS 8192
 
 TAILQ_HEAD(query_deadlines, query);
 
 struct query_pool {
-    struct query *queries;  /* mapped, touched only as far as ever needed at once */
-    size_t capacity, fresh; /* queries[fresh..] were never used */
+    uint8_t *queries;       /* mapped, touched only as far as ever needed at once */
+    size_t size;            /* of each */
+    size_t capacity, fresh; /* those from `fresh` on were never used */
     size_t count, large;
     struct query *free;                  /* last released first: its memory is warm */
     struct query_deadlines deadlines[2]; /* by enum query_wait */
-    uint16_t by_id[IDS];                 /* index + 1 */
+    uint16_t by_id[ID_SLOTS];            /* by its lower bits: number + 1 of the first of a chain */
     uint32_t random[64];
     unsigned random_left;
 };
 
-int query_pool_new(size_t capacity, struct query_pool **ret)
+static struct query *query_at(const struct query_pool *pool, size_t number)
+{
+    return (struct query *)(void *)(pool->queries + number * pool->size);
+}
+
+int query_pool_new(size_t capacity, size_t upstreams, struct query_pool **ret)
 {
     struct query_pool *pool = calloc(1, sizeof(*pool));
     if (!pool)
         return -ENOMEM;
     pool->capacity = capacity;
-    pool->queries =
-        mmap(NULL, capacity * sizeof(struct query), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pool->size = sizeof(struct query) + upstreams * sizeof(struct attempt);
+    pool->queries = mmap(NULL, capacity * pool->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pool->queries == MAP_FAILED) {
         free(pool);
         return -ENOMEM;
@@ -45,10 +51,12 @@ void query_pool_free(struct query_pool *pool)
 {
     if (!pool)
         return;
-    for (size_t i = 0; i < pool->fresh; i++)
-        if (pool->queries[i].packet && pool->queries[i].packet != pool->queries[i].inline_packet)
-            free(pool->queries[i].packet);
-    munmap(pool->queries, pool->capacity * sizeof(struct query));
+    for (size_t i = 0; i < pool->fresh; i++) {
+        struct query *query = query_at(pool, i);
+        if (query->packet && query->packet != query->inline_packet)
+            free(query->packet);
+    }
+    munmap(pool->queries, pool->capacity * pool->size);
     free(pool);
 }
 
@@ -63,15 +71,35 @@ uint32_t query_random(struct query_pool *pool)
     return pool->random[--pool->random_left];
 }
 
+struct query *query_by_id(const struct query_pool *pool, uint16_t id)
+{
+    for (unsigned at = pool->by_id[id % ID_SLOTS]; at;) {
+        struct query *query = query_at(pool, at - 1);
+        if (query->id == id)
+            return query;
+        at = query->same_slot;
+    }
+    return NULL;
+}
+
 static void assign_id(struct query_pool *pool, struct query *query)
 {
     uint16_t id;
     do
         id = (uint16_t)query_random(pool); /* the pool is far smaller than the ids: few rounds */
-    while (pool->by_id[id]);
-    pool->by_id[id] = (uint16_t)(query - pool->queries + 1);
+    while (query_by_id(pool, id));
     query->id = id;
+    query->same_slot = pool->by_id[id % ID_SLOTS];
+    pool->by_id[id % ID_SLOTS] = query->number + 1;
     wire_store16(query->packet, id);
+}
+
+static void give_back_id(struct query_pool *pool, const struct query *query)
+{
+    uint16_t *link = &pool->by_id[query->id % ID_SLOTS];
+    while (*link != query->number + 1)
+        link = &query_at(pool, *link - 1u)->same_slot;
+    *link = query->same_slot;
 }
 
 struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len)
@@ -85,7 +113,8 @@ struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len
     if (query) {
         pool->free = query->next_free;
     } else if (pool->fresh < pool->capacity) {
-        query = &pool->queries[pool->fresh++];
+        query = query_at(pool, pool->fresh);
+        query->number = (uint16_t)pool->fresh++;
     } else {
         free(packet);
         return NULL;
@@ -112,7 +141,7 @@ struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len
 void query_release(struct query_pool *pool, struct query *query)
 {
     query_await_no_more(query);
-    pool->by_id[query->id] = 0;
+    give_back_id(pool, query);
     if (query->packet != query->inline_packet) {
         free(query->packet);
         pool->large--;
@@ -121,11 +150,6 @@ void query_release(struct query_pool *pool, struct query *query)
     query->next_free = pool->free;
     pool->free = query;
     pool->count--;
-}
-
-struct query *query_by_id(const struct query_pool *pool, uint16_t id)
-{
-    return pool->by_id[id] ? &pool->queries[pool->by_id[id] - 1] : NULL;
 }
 
 size_t query_count(const struct query_pool *pool)

@@ -73,8 +73,9 @@ struct query {
     const char *error; /* of the latest attempt that failed; static text */
     struct query_deadlines *waits_in;
     TAILQ_ENTRY(query) deadline_link;
-    struct attempt attempts[UPSTREAMS_MAX];
     struct query *next_free;
+    uint16_t number, same_slot; /* in the pool; of the next with an id like this one's, private to query.c */
+    struct attempt attempts[];  /* one for each upstream */
 };
 
 /* Whether an answer that was cut to fit a datagram is of no use. */
@@ -91,7 +92,8 @@ static inline size_t attempt_upstream(const struct attempt *attempt)
 
 struct query_pool;
 
-int query_pool_new(size_t capacity, struct query_pool **ret);
+/* For so many queries under way, each of which may be sent to so many upstreams. 0 or -ENOMEM. */
+int query_pool_new(size_t capacity, size_t upstreams, struct query_pool **ret);
 void query_pool_free(struct query_pool *pool);
 /* A query with a copy of `msg` and a random id that no other query under way carries, written into the copy.
  * NULL when the pool is used up, or its share of long ones. */

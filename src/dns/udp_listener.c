@@ -9,8 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A query longer than this over UDP would not reach any upstream over UDP either. */
-#define QUERY_MAX 2048
+/* A longer one would not reach every upstream over UDP either. */
+#define QUERY_MAX DNS_UDP_EDNS_MAX
 #define RECEIVE_BUFFER (4 << 20)
 /* So many at once come only under load: at 10,000 a second it is one or two. */
 #define BUSY_BATCH 16

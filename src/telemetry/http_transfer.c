@@ -7,8 +7,9 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#define HEADERS_MAX (64 * 1024)   /* bytes of an answer's headers and trailers */
-#define CONNECTION_AGE_MAX_S 300L /* as long as a name's addresses are kept, see hosts.h */
+#define HEADERS_MAX (64 * 1024)    /* bytes of an answer's headers and trailers */
+#define CONNECTION_AGE_MAX_S 300L  /* as long as a name's addresses are kept, see hosts.h */
+#define UPLOAD_BUFFER (16L * 1024) /* the least that the library takes; by itself it would be 64 KiB */
 
 /* --- what comes back --- */
 
@@ -207,6 +208,7 @@ int http_transfer_prepare(struct http_transfer *transfer, const struct lookup *a
     curl->easy_setopt(easy, CURLOPT_HTTP_VERSION, version_of(transfer));
     curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)post->body_len);
     curl->easy_setopt(easy, CURLOPT_POSTFIELDS, post->body_len ? post->body : "");
+    curl->easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER);
     curl->easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     curl->easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, CONNECTION_AGE_MAX_S);
     curl->easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)fresh);

@@ -7,7 +7,7 @@
 #include "telemetry/log_json.h"
 #include "telemetry/network.h"
 
-#define LOG_BLOCK_BYTES (128 * 1024) /* text that is written at once, more or less */
+#define LOG_BLOCK_BYTES (32 * 1024) /* text that is written at once, more or less */
 
 /* The first four are the user's to fill; borrowed. */
 struct log_block {

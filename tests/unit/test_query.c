@@ -12,7 +12,7 @@ static const uint8_t small[40] = {0xAB, 0xCD};
 START_TEST(pool_is_bounded_and_reused)
 {
     struct query_pool *pool;
-    ck_assert_int_eq(query_pool_new(3, &pool), 0);
+    ck_assert_int_eq(query_pool_new(3, 1, &pool), 0);
     struct query *q[3];
     for (int i = 0; i < 3; i++)
         ck_assert_ptr_nonnull(q[i] = query_take(pool, small, sizeof(small)));
@@ -30,7 +30,7 @@ START_TEST(ids_are_found_and_unique)
     struct query_pool *pool;
     enum { N = 4096 };
     static struct query *q[N];
-    ck_assert_int_eq(query_pool_new(N, &pool), 0);
+    ck_assert_int_eq(query_pool_new(N, 1, &pool), 0);
     unsigned spread[16] = {0};
     for (int i = 0; i < N; i++) {
         q[i] = query_take(pool, small, sizeof(small));
@@ -53,7 +53,7 @@ START_TEST(long_queries_are_limited)
     struct query_pool *pool;
     static uint8_t large[65535];
     struct query *q[QUERY_LARGE_MAX];
-    ck_assert_int_eq(query_pool_new(1000, &pool), 0);
+    ck_assert_int_eq(query_pool_new(1000, 1, &pool), 0);
     for (int i = 0; i < QUERY_LARGE_MAX; i++)
         ck_assert_ptr_nonnull(q[i] = query_take(pool, large, sizeof(large)));
     ck_assert_ptr_null(query_take(pool, large, sizeof(large)));
@@ -67,7 +67,7 @@ END_TEST
 START_TEST(deadlines_in_order)
 {
     struct query_pool *pool;
-    ck_assert_int_eq(query_pool_new(8, &pool), 0);
+    ck_assert_int_eq(query_pool_new(8, 1, &pool), 0);
     ck_assert_ptr_null(query_earliest(pool));
     struct query *q[3];
     for (int i = 0; i < 3; i++)

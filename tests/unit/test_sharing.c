@@ -11,7 +11,7 @@ static struct cache *keys;
 static void set_up(void)
 {
     memset(&sharing, 0, sizeof(sharing));
-    ck_assert_int_eq(query_pool_new(1024, &pool), 0);
+    ck_assert_int_eq(query_pool_new(1024, 1, &pool), 0);
     ck_assert_int_eq(cache_new(1, 1, &keys), 0);
 }
 
