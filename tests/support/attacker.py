@@ -1,12 +1,15 @@
-"""What an application in the sandbox can try that has CAP_NET_RAW and nothing else.
+"""What an application in the sandbox can try that has no capability, or those that Docker gives.
 
-A program of its own, run through `attack()`: `attacker.py VERB ARGUMENTS`, answers in JSON on standard output.
+A program of its own, which runs functions of this module and of others and answers in JSON on standard output:
+`attacker.py serve` any number of them one after the other, `attacker.py MODULE FUNCTION ARGUMENTS` one.
 """
 
 import contextlib
 import ctypes
+import importlib
 import ipaddress
 import json
+import os
 import pathlib
 import random
 import select
@@ -20,28 +23,66 @@ SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, ETH_P_ARP = 0x0003, 0x0800, 0x86dd, 0x0806
 PATIENCE_S = 20
 
-ARGV = ("setpriv", "--bounding-set=-all,+net_raw", "--inh-caps=-all", sys.executable, "-B", str(pathlib.Path(__file__)))
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NO_CAP, NET_RAW = "-all", "-all,+net_raw"
+DOCKER = "-all," + ",".join(f"+{name}" for name in (
+    "chown", "dac_override", "fsetid", "fowner", "mknod", "net_raw", "setgid", "setuid", "setfcap", "setpcap",
+    "net_bind_service", "sys_chroot", "kill", "audit_write"))
 
 
-def attack(namespace, verb, *arguments):
+def _argv(capabilities):
+    return ("setpriv", f"--bounding-set={capabilities}", "--inh-caps=-all", "env", f"PYTHONPATH={ROOT}",
+            sys.executable, "-B", "-m", "tests.support.attacker")
+
+
+def _address_of(move):
+    """Module and name of a function; a mere name is one of this module."""
+    return (__name__, move) if isinstance(move, str) else (move.__module__, move.__name__)
+
+
+class Attacker:
+    """One application that does what it is told for as long as it lives, each in a process of its own."""
+
+    def __init__(self, namespace, capabilities):
+        self._process = namespace.popen(*_argv(capabilities), "serve", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
+
+    def run(self, move, *arguments):
+        """What move(*arguments) returns; None when a capability is missing for it."""
+        self._process.stdin.write(json.dumps([*_address_of(move), *arguments]) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline() or "{}")
+        assert "done" in answer, answer.get("error", "the attacker ended")
+        return answer["done"]
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(PATIENCE_S)
+        self._process.stdout.close()
+
+
+def attack(namespace, move, *arguments, capabilities=NET_RAW):
     """Runs one attack in a namespace to its end and returns what it says."""
-    done = namespace.run(*ARGV, verb, *map(str, arguments))
+    done = namespace.run(*_argv(capabilities), *_address_of(move), *map(str, arguments))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 @contextlib.contextmanager
-def attacker(namespace, verb, *arguments):
+def attacker(namespace, move, *arguments, capabilities=NET_RAW):
     """The same for one that waits for something: yields when it is ready. `finish()` returns what it says."""
-    process = namespace.popen(*ARGV, verb, *map(str, arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              text=True)
+    process = namespace.popen(*_argv(capabilities), *_address_of(move), *map(str, arguments), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
     try:
-        assert process.stdout.readline() == "ready\n"
+        line = process.stdout.readline()
 
         def finish():
+            if line == "null\n":
+                return None
             out, _ = process.communicate("\n", timeout=PATIENCE_S)
             assert process.returncode == 0
             return json.loads(out)
+        assert line in ("ready\n", "null\n"), "it ended before it was ready"
         yield finish
     finally:
         process.kill()
@@ -252,5 +293,37 @@ def flood_frames(device, mac, own, destination):
     return tried
 
 
+# --- the program ---
+
+def _serve():
+    for line in sys.stdin:
+        module, name, *arguments = json.loads(line)
+        move = getattr(importlib.import_module(module), name)
+        child = os.fork()
+        if not child:
+            try:
+                answer = {"done": _call(move, arguments)}
+            except BaseException as error:
+                answer = {"error": repr(error)}
+            print(json.dumps(answer), flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def _call(move, arguments):
+    try:
+        return move(*arguments)
+    except PermissionError:
+        return None
+
+
+def _main(module, *call):
+    if module == "serve":
+        _serve()
+    else:
+        name, *arguments = call
+        print(json.dumps(_call(getattr(importlib.import_module(module), name), arguments)))
+
+
 if __name__ == "__main__":
-    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))
+    _main(*sys.argv[1:])

@@ -1,0 +1,51 @@
+"""What the application does with ordinary sockets. Errors of sending are no answer: what left is seen outside."""
+
+import contextlib
+import socket
+import struct
+
+from tests.support.tcpclient import family_of
+
+PATIENCE_S = 2
+
+
+def bound_to(device, family, kind):
+    sock = socket.socket(family, kind)
+    if device:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    return sock
+
+
+def send(address, port, data, device=None, options=(), flags=0):
+    """A datagram by sendto(); `options` are (level, name, value), the value a number or octets in hex."""
+    with bound_to(device, family_of(address), socket.SOCK_DGRAM) as sock:
+        for level, name, value in options:
+            sock.setsockopt(level, name, bytes.fromhex(value) if isinstance(value, str) else value)
+        with contextlib.suppress(OSError):
+            sock.sendto(data.encode(), flags, (address, port))
+
+
+def send_connected(address, port, data):
+    with socket.socket(family_of(address), socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+        sock.connect((address, port))
+        sock.send(data.encode())
+
+
+def connect(address, port, device=None):
+    """Whether a connection comes about or is refused from afar."""
+    with bound_to(device, family_of(address), socket.SOCK_STREAM) as sock, contextlib.suppress(OSError):
+        sock.settimeout(PATIENCE_S)
+        sock.connect((address, port))
+
+
+def exchange(address, wire, tcp=False, port=53, seconds=0.3, device=None):
+    """Octets in hex to a DNS server; those that come back, None when none do."""
+    wire = bytes.fromhex(wire)
+    with bound_to(device, family_of(address), socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as sock:
+        sock.settimeout(PATIENCE_S)
+        with contextlib.suppress(OSError):
+            sock.connect((address, port))
+            sock.settimeout(seconds)
+            sock.sendall(struct.pack("!H", len(wire)) + wire if tcp else wire)
+            return sock.recv(65535).hex()
+    return None

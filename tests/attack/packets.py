@@ -1,0 +1,169 @@
+"""Ways out for packets: of ordinary sockets, of raw ones, of every protocol, whole and in pieces."""
+
+import socket
+
+from tests.attack import moves
+from tests.attack.suite import BOTH_MODES, NO_FAMILY, SENTINEL, attack
+from tests.support import attacker, dnsclient
+from tests.support.world import UPSTREAM_V4, UPSTREAM_V6
+
+PORT = 7777
+GRE, IPV6_IN_IP, ESP, SCTP, DCCP, L2TP, UDPLITE, EXPERIMENT = 47, 41, 50, 132, 33, 115, 136, 253
+PROTOCOLS = [0, 2, 4, IPV6_IN_IP, DCCP, GRE, ESP, 51, L2TP, SCTP, UDPLITE, EXPERIMENT, 255]
+
+
+# --- ordinary sockets ---
+
+@attack()
+def datagram(scene):
+    scene.guard()
+    scene.run(moves.send, scene.denied, PORT, scene.token)
+    return scene.left()
+
+
+@attack()
+def datagram_of_a_connected_socket(scene):
+    scene.guard()
+    scene.run(moves.send_connected, scene.denied, PORT, scene.token)
+    return scene.left()
+
+
+@attack()
+def datagram_in_fragments(scene):
+    scene.guard()
+    scene.run(moves.send, scene.denied, PORT, scene.token * 200)
+    return scene.left()
+
+
+@attack()
+def connection(scene):
+    scene.guard()
+    scene.run(moves.connect, scene.denied, 80)
+    return scene.left()
+
+
+@attack(families=(4,))
+def mapped_address(scene):
+    """An AF_INET6 socket speaks IPv4 to ::ffff:a.b.c.d (hickory, CVE-2026-123603, compared the forms of an address)."""
+    scene.guard()
+    scene.run(moves.send, f"::ffff:{scene.denied}", PORT, scene.token)
+    scene.run(moves.connect, f"::ffff:{scene.denied}", 80)
+    return scene.left()
+
+
+@attack(families=(4,))
+def mapped_address_beside_a_rule(scene):
+    """The same where a deny rule names the IPv4 address and all else is allowed."""
+    scene.guard(RULES={"defaultAction": "allow", "egress": [{"action": "deny", "target": "198.19.0.0/16"}]})
+    scene.run(moves.send, f"::ffff:{scene.denied}", PORT, scene.token)
+    scene.run(moves.connect, f"::ffff:{scene.denied}", 80)
+    return scene.left()
+
+
+@attack(modes=BOTH_MODES)
+def loopback_address_through_a_device(scene):
+    """A socket that is bound to a device, which takes no capability, sends to loopback addresses through it; questions,
+    too, which the redirect sends there."""
+    scene.guard(RULES={"defaultAction": "allow"})
+    for port in 53, PORT:
+        for address in ["::1"] if scene.v6 else ["127.0.0.1", "127.9.9.9"]:
+            scene.run(moves.send, address, port, scene.token, "eth0")
+    return scene.left()
+
+
+# --- ports that are closed whatever the address ---
+
+@attack()
+def dns_over_tls_or_quic(scene):
+    """Port 853, even of an allowed address under default allow."""
+    scene.guard(RULES={"defaultAction": "allow", "egress": [{"action": "allow", "target": scene.allowed}]})
+    scene.run(moves.connect, scene.allowed, 853)
+    scene.run(moves.send, scene.allowed, 853, scene.token)
+    return scene.left(scene.allowed)
+
+
+@attack()
+def dns_over_https_to_a_listed_resolver(scene):
+    scene.guard(RULES={"defaultAction": "allow"}, BLOCK_DOH_443="on", DOH_BLOCKLIST=f"{scene.google}")
+    scene.run(moves.connect, scene.google, 443)
+    scene.run(moves.send, scene.google, 443, scene.token)
+    return scene.left(scene.google)
+
+
+@attack()
+def dns_over_https_to_anybody(scene):
+    scene.guard(RULES={"defaultAction": "allow"}, BLOCK_DOH_443="on")
+    scene.run(moves.connect, scene.allowed, 443)
+    scene.run(moves.send, scene.allowed, 443, scene.token)
+    return scene.left(scene.allowed)
+
+
+@attack()
+def other_ports_of_a_resolver(scene):
+    """Of the upstream and of an exempt server."""
+    server = UPSTREAM_V6 if scene.v6 else UPSTREAM_V4
+    scene.guard(DNS_UPSTREAM=server, NAMESERVER_EXEMPT=scene.foreign)
+    where = [(address, port) for address in (server, scene.foreign) for port in (80, 443, 853, 5353)]
+    for address, port in where:
+        scene.run(moves.connect, address, port)
+        scene.run(moves.send, address, port, scene.token)
+    return scene.left() or any(scene.sent_to(address, port) for address, port in where)
+
+
+# --- raw sockets ---
+
+@attack(net_raw=True)
+def marks(scene):
+    """The sidecar's own packets pass by a random mark: any process with CAP_NET_RAW may set one (Linux 5.17)."""
+    scene.guard()
+    for address, port in (scene.denied, PORT), (scene.denied, 853), (UPSTREAM_V4, 80):
+        scene.run(attacker.marks, address, port, 3000)
+    return scene.left(b"marked")
+
+
+@attack(net_raw=True)
+def raw_packet(scene):
+    scene.guard()
+    scene.run(attacker.raw, scene.own, scene.foreign, scene.denied)
+    return scene.left()
+
+
+@attack(net_raw=True)
+def raw_packet_of_a_foreign_source(scene):
+    """Even to an allowed address: the far end would answer somebody else."""
+    scene.guard()
+    scene.run(attacker.raw, scene.foreign, scene.foreign, scene.allowed)
+    return scene.left(scene.foreign)
+
+
+@attack(net_raw=True)
+def raw_fragments(scene):
+    """First and later ones, complete and not."""
+    scene.guard()
+    scene.run(attacker.fragments, scene.own, scene.denied)
+    return scene.left()
+
+
+@attack(net_raw=True)
+def raw_protocols(scene):
+    """Tunnels, transports that no socket speaks, and one that nobody knows."""
+    scene.guard()
+    scene.run(attacker.protocols, scene.own, scene.denied, *PROTOCOLS, 58 if scene.v6 else 1)
+    return scene.left()
+
+
+# --- marks that could be seen ---
+
+@attack(families=NO_FAMILY, modes=BOTH_MODES, net_raw=True, once=True)
+def sniffed_mark(scene):
+    """A filter of a packet socket tells the mark of what it sees, bit by bit; in the control somebody else has one."""
+    scene.guard()
+    finish = scene.beside(attacker.sniff_marks)
+    if scene.control:
+        with scene.sandbox.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, attacker.SO_MARK, 0x5eed)
+            sock.sendto(b"?", SENTINEL)
+    else:
+        for tcp in False, True:
+            assert dnsclient.addresses(scene.ask("www.allowed.test", tcp=tcp))
+    return (finish() or {}).get("mark")
