@@ -49,3 +49,24 @@ def exchange(address, wire, tcp=False, port=53, seconds=0.3, device=None):
             sock.sendall(struct.pack("!H", len(wire)) + wire if tcp else wire)
             return sock.recv(65535).hex()
     return None
+
+
+def stream(address, *wires, port=53, seconds=0.3):
+    """Messages in hex over one connection, the last in two pieces."""
+    with socket.socket(family_of(address), socket.SOCK_STREAM) as sock, contextlib.suppress(OSError):
+        sock.settimeout(PATIENCE_S)
+        sock.connect((address, port))
+        octets = b"".join(struct.pack("!H", len(wire) // 2) + bytes.fromhex(wire) for wire in wires)
+        sock.sendall(octets[:-9])
+        sock.sendall(octets[-9:])
+        sock.settimeout(seconds)
+        while sock.recv(65535):
+            pass
+
+
+def talk(address, port, data):
+    """Connects and says something."""
+    with socket.socket(family_of(address), socket.SOCK_STREAM) as sock, contextlib.suppress(OSError):
+        sock.settimeout(PATIENCE_S)
+        sock.connect((address, port))
+        sock.sendall(data.encode())

@@ -1,10 +1,13 @@
 """Ways out for packets: of ordinary sockets, of raw ones, of every protocol, whole and in pieces."""
 
+import contextlib
 import socket
 
 from tests.attack import moves
-from tests.attack.suite import BOTH_MODES, NO_FAMILY, SENTINEL, attack
+from tests.attack.suite import BOTH_MODES, attack
 from tests.support import attacker, dnsclient
+from tests.support.resolver import Resolver, good
+from tests.support.tcpclient import family_of
 from tests.support.world import UPSTREAM_V4, UPSTREAM_V6
 
 PORT = 7777
@@ -154,16 +157,28 @@ def raw_protocols(scene):
 
 # --- marks that could be seen ---
 
-@attack(families=NO_FAMILY, modes=BOTH_MODES, net_raw=True, once=True)
-def sniffed_mark(scene):
-    """A filter of a packet socket tells the mark of what it sees, bit by bit; in the control somebody else has one."""
-    scene.guard()
+def _sniffed(scene, upstream):
+    """A filter of a packet socket tells the mark of what it sees, bit by bit. In the control somebody else has one."""
+    scene.guard(DNS_UPSTREAM=upstream)
     finish = scene.beside(attacker.sniff_marks)
     if scene.control:
-        with scene.sandbox.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with scene.sandbox.inside(), socket.socket(family_of(upstream), socket.SOCK_DGRAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, attacker.SO_MARK, 0x5eed)
-            sock.sendto(b"?", SENTINEL)
+            sock.sendto(b"?", (upstream, 9))
     else:
         for tcp in False, True:
             assert dnsclient.addresses(scene.ask("www.allowed.test", tcp=tcp))
     return (finish() or {}).get("mark")
+
+
+@attack(modes=BOTH_MODES, net_raw=True, once=True)
+def mark_sniffed_on_the_way_out(scene):
+    return _sniffed(scene, UPSTREAM_V6 if scene.v6 else UPSTREAM_V4)
+
+
+@attack(families=(4,), modes=BOTH_MODES, net_raw=True, once=True)
+def mark_sniffed_on_loopback(scene):
+    """Where the upstream may be."""
+    upstream = "127.0.0.77"
+    scene.enter(contextlib.closing(Resolver(scene.sandbox, upstream, good)))
+    return _sniffed(scene, upstream)

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from tests.attack import packets  # noqa: F401
+from tests.attack import answers, frames, names, packets  # noqa: F401
 from tests.attack.suite import Stage, cases
 
 

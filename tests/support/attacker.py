@@ -141,20 +141,29 @@ def send_raw(packet, destination, mark=None):
     return None
 
 
+@contextlib.contextmanager
+def frame_sender(device, bypass=False):
+    """send(frame, protocol, mark) puts a frame out as it is; `protocol` is what the socket says of it. The error's name,
+    None when it went. One socket for many: to close one takes the kernel long."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        if bypass:
+            sock.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+
+        def send(frame, protocol=None, mark=None):
+            protocol = struct.unpack_from("!H", frame, 12)[0] if protocol is None else protocol
+            try:
+                if mark is not None:
+                    set_mark(sock, mark)
+                sock.sendto(frame, (device, protocol))
+            except OSError as error:
+                return error.strerror
+            return None
+        yield send
+
+
 def send_frame(device, frame, protocol=None, mark=None, bypass=False):
-    """A frame as it is; `protocol` is what the socket says of it."""
-    protocol = struct.unpack_from("!H", frame, 12)[0] if protocol is None else protocol
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
-        try:
-            sock.bind((device, protocol))
-            if mark is not None:
-                set_mark(sock, mark)
-            if bypass:
-                sock.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
-            sock.send(frame)
-        except OSError as error:
-            return error.strerror
-    return None
+    with frame_sender(device, bypass) as send:
+        return send(frame, protocol, mark)
 
 
 def frame_of(packet, mac):
@@ -202,19 +211,31 @@ def frames(device, mac, own, destination, *more_marks):
     """Frames with a datagram inside, in all the ways of a packet socket; the number of them."""
     packet = udp_packet(own, 4444, destination, 7777, b"frame")
     frame = frame_of(packet, mac)
-    tried = 0
-    for mark in [None, 0, 1, *map(int, more_marks)]:
-        for bypass in False, True:
-            for protocol in ethertype(packet), ETH_P_ARP, 0x88b5, 0:
-                send_frame(device, frame, protocol, mark, bypass)
-                tried += 1
     # ARP by its type, but longer than any, and behind a VLAN tag
     head = bytes.fromhex(mac.replace(":", "")) + b"\2\0\0\0\0\1"
     arp = struct.pack("!HHHBBH", ETH_P_ARP, 1, 0x0800, 6, 4, 1)
-    for odd in head + arp + b"x" * 200, head + struct.pack("!HH", 0x8100, 1) + arp + b"x" * 20, head + arp[:10]:
-        send_frame(device, odd, ETH_P_ARP)
-        tried += 1
+    odd = [head + arp + b"x" * 200, head + struct.pack("!HH", 0x8100, 1) + arp + b"x" * 20, head + arp[:10]]
+    tried = 0
+    for bypass in False, True:
+        with frame_sender(device, bypass) as send:
+            for one in odd:
+                send(one, ETH_P_ARP)
+            for mark in [None, 0, 1, *map(int, more_marks)]:
+                for protocol in ethertype(packet), ETH_P_ARP, 0x88b5, 0:
+                    send(frame, protocol, mark)
+                    tried += 1
+        tried += len(odd)
     return tried
+
+
+def frames_of(device, mac, data, *types):
+    """Frames of these types with nothing but data in them."""
+    head = bytes.fromhex(mac.replace(":", "")) + b"\2\0\0\0\0\1"
+    for bypass in False, True:
+        with frame_sender(device, bypass) as send:
+            for number in map(int, types):
+                for begin in b"", b"\0\1\x08\0\6\4\0\1":
+                    send(head + struct.pack("!H", number) + begin + data.encode())
 
 
 def _mark_filter(instruction, value):

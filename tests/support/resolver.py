@@ -118,8 +118,9 @@ class Resolver:
         with sock:
             try:
                 while (wire := dnsclient.receive_tcp_wire(sock)) is not None:
-                    self._handle(Request(wire, client,
-                                         lambda reply: sock.sendall(struct.pack("!H", len(reply)) + reply)))
+                    if wire:
+                        self._handle(Request(wire, client,
+                                             lambda reply: sock.sendall(struct.pack("!H", len(reply)) + reply)))
             except OSError:
                 return
 
