@@ -102,6 +102,25 @@ static int enforce(struct enforcer *enforcer, const struct policy_layers *layers
     return error;
 }
 
+/* Without a policy file the table is where a change outlives this process. */
+static void keep_policy(struct enforcer *enforcer)
+{
+    struct why why = {"out of memory"};
+    if (enforcer->config->policy_file)
+        return;
+    buf_clear(&enforcer->kept);
+    sources_policy_text(enforcer->config, enforcer->policy, &enforcer->kept);
+    bool kept = !enforcer->kept.failed && !nft_write_kept(enforcer->nft, &why);
+    if (!kept)
+        buf_clear(&enforcer->kept);
+    if (!kept && !enforcer->warned_of_kept)
+        log_printf(enforcer->log, LOG_WARN,
+                   "the policy is in force, but the kernel cannot keep it for a start after a crash (%s): "
+                   "OPENSANDBOX_EGRESS_RULES would count; set OPENSANDBOX_EGRESS_POLICY_FILE",
+                   why.text);
+    enforcer->warned_of_kept = !kept;
+}
+
 int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *why)
 {
     struct policy_layers layers = layers_of(next, &enforcer->always);
@@ -110,6 +129,7 @@ int enforcer_change(struct enforcer *enforcer, struct policy *next, struct why *
         return error;
     policy_unref(enforcer->policy);
     enforcer->policy = policy_ref(next);
+    keep_policy(enforcer);
     return 0;
 }
 
@@ -223,11 +243,11 @@ static void log_event(struct enforcer *enforcer, enum log_event event, const cha
     log_end(enforcer->log);
 }
 
-void enforcer_log_loaded(struct enforcer *enforcer)
+void enforcer_log_loaded(struct enforcer *enforcer, enum policy_source source)
 {
     _cleanup_buf_ struct buf rules = {0};
     policy_rules_to_json(enforcer->policy, &rules);
-    log_event(enforcer, LOG_LOADED, "egress policy loaded", NULL, &rules, policy_count(enforcer->policy));
+    log_event(enforcer, LOG_LOADED, "egress policy loaded", policy_source_name(source), &rules, policy_count(enforcer->policy));
 }
 
 /* The rules of both files as one list: deny.always first, as they decide. */
@@ -294,6 +314,7 @@ bool enforcer_reload_always(struct enforcer *enforcer, bool again)
 
 void enforcer_done(struct enforcer *enforcer)
 {
+    buf_done(&enforcer->kept);
     policy_layers_unref(&enforcer->preview.layers);
     policy_unref(enforcer->policy);
     always_done(&enforcer->always);

@@ -28,6 +28,8 @@ struct enforcer {
     struct dns_proxy *proxy;
     struct policy *policy; /* a reference */
     struct always always;
+    struct buf kept; /* the newest change that was accepted, for a later start; empty: none was, or a file has it */
+    bool warned_of_kept;
     struct preview preview;
     bool warned_of_frames;
 };
@@ -60,7 +62,7 @@ const char *enforcer_refusal(const struct enforcer *enforcer, const struct ip_ad
 /* Whether a policy needs a rule to allow this address: no always file decides about it, and no name led to it. */
 bool enforcer_needs_rule(const struct enforcer *enforcer, const struct ip_addr *addr);
 /* The event egress.loaded. */
-void enforcer_log_loaded(struct enforcer *enforcer);
+void enforcer_log_loaded(struct enforcer *enforcer, enum policy_source source);
 /* Gives up what it owns. */
 void enforcer_done(struct enforcer *enforcer);
 

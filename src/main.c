@@ -122,7 +122,7 @@ static int check(void)
 {
     struct config *config;
     struct sources sources;
-    const struct kept_upstreams nothing_kept = {.n = 0};
+    const struct kept nothing_kept = {.n = 0};
     struct why why;
     if (privileges_drop(&why)) /* files are there for a start only when these rights are enough */
         return complain(EXIT_UNAVAILABLE, &why);

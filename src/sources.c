@@ -4,13 +4,16 @@
 #include "base/cleanup.h"
 #include "base/domain_name.h"
 #include "base/file.h"
+#include "base/keyed_hash.h"
 #include "policy/name.h"
 #include "policy/policy_json.h"
 #include "policy/rule_file.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -74,8 +77,56 @@ static bool can_be_written(const char *path)
     return access(path, W_OK) == 0 || !copy || access(dirname(copy), W_OK | X_OK) == 0;
 }
 
-static int read_policy(const struct config *config, struct policy **ret, struct why *warning, struct why *why)
+#define RULES_LINE_LEN 17 /* a hash of OPENSANDBOX_EGRESS_RULES in hexadecimal, and the end of the line */
+
+/* Who sets the variable needs no secret key to make two values collide. */
+static void put_rules_line(const struct config *config, char line[RULES_LINE_LEN + 1])
 {
+    static const struct hash_key key = {{1, 2}};
+    const char *rules = config->rules ? config->rules : "";
+    snprintf(line, RULES_LINE_LEN + 1, "%016" PRIx64 "\n",
+             keyed_hash(&key, (const uint8_t *)rules, strlen(rules)));
+}
+
+void sources_policy_text(const struct config *config, const struct policy *policy, struct buf *out)
+{
+    char line[RULES_LINE_LEN + 1];
+    put_rules_line(config, line);
+    buf_puts(out, line);
+    policy_to_json(policy, out);
+}
+
+/* What was denied through the API stays denied after a crash; a start with other rules is a new beginning. True when it
+ * is to be taken. */
+static bool read_kept_policy(const struct config *config, const struct buf *text, struct policy **ret,
+                             struct why *warning)
+{
+    char line[RULES_LINE_LEN + 1];
+    if (text->len < RULES_LINE_LEN)
+        return false;
+    put_rules_line(config, line);
+    if (memcmp(text->data, line, RULES_LINE_LEN)) {
+        why_set(warning, 0,
+                "OPENSANDBOX_EGRESS_RULES is not what it was when the API's changes were accepted that this network "
+                "namespace has kept: they are dropped, and it counts");
+        return false;
+    }
+    return policy_from_json(text->data + RULES_LINE_LEN, text->len - RULES_LINE_LEN, 0, ret, NULL) == 0;
+}
+
+const char *policy_source_name(enum policy_source source)
+{
+    static const char *const names[] = {[POLICY_FROM_FILE] = "file",
+                                        [POLICY_FROM_TABLE] = "table",
+                                        [POLICY_FROM_RULES] = "rules",
+                                        [POLICY_OF_NOBODY] = "none"};
+    return names[source];
+}
+
+static int read_policy(const struct config *config, const struct buf *kept, struct sources *sources, struct why *why)
+{
+    struct policy **ret = &sources->policy;
+    struct why *warning = &sources->warnings[0];
     const char *path = config->policy_file;
     if (path) {
         int error = read_policy_file(path, ret, warning);
@@ -92,9 +143,14 @@ static int read_policy(const struct config *config, struct policy **ret, struct 
             why_set(warning, 0,
                     "OPENSANDBOX_EGRESS_POLICY_FILE=\"%s\": user %u must not write it (%s): no change will be accepted",
                     path, (unsigned)geteuid(), strerrordesc_np(errno));
+        sources->policy_source = POLICY_FROM_FILE;
         if (!error || error == -ENOMEM)
             return error;
+    } else if (read_kept_policy(config, kept, ret, &sources->warnings[4])) {
+        sources->policy_source = POLICY_FROM_TABLE;
+        return 0;
     }
+    sources->policy_source = config->rules ? POLICY_FROM_RULES : POLICY_OF_NOBODY;
     const char *rules = config->rules ? config->rules : "";
     struct why reason;
     int error = policy_from_json(rules, strlen(rules), 0, ret, &reason);
@@ -130,7 +186,7 @@ static void take_resolv_conf(struct sources *sources, int error)
 }
 
 /* The application may have written the file since the first start, so it is only looked at to warn. */
-static void keep_upstreams(struct sources *sources, const struct kept_upstreams *kept)
+static void keep_upstreams(struct sources *sources, const struct kept *kept)
 {
     bool same = sources->n_upstreams == kept->n;
     for (size_t i = 0; same && i < kept->n; i++)
@@ -169,7 +225,7 @@ static void search_from_text(const struct search_text *search, struct resolv_con
 }
 
 /* As with the upstreams: what a search list makes of allowed names is denied quietly. */
-static void keep_search(struct sources *sources, const struct kept_upstreams *kept)
+static void keep_search(struct sources *sources, const struct kept *kept)
 {
     struct search_text now;
     search_to_text(&sources->resolv_conf, &now);
@@ -182,7 +238,7 @@ static void keep_search(struct sources *sources, const struct kept_upstreams *ke
     search_from_text(&kept->search, &sources->resolv_conf);
 }
 
-static int read_upstreams(const struct config *config, const struct kept_upstreams *kept, struct sources *sources,
+static int read_upstreams(const struct config *config, const struct kept *kept, struct sources *sources,
                           struct why *why)
 {
     int error = read_resolv_conf(&sources->resolv_conf);
@@ -214,11 +270,11 @@ static int read_upstreams(const struct config *config, const struct kept_upstrea
     return 0;
 }
 
-int sources_read(const struct config *config, const struct kept_upstreams *kept, struct sources *ret, struct why *why)
+int sources_read(const struct config *config, const struct kept *kept, struct sources *ret, struct why *why)
 {
     struct sources sources = {0};
     why_set(why, 0, "out of memory"); /* as above */
-    int error = read_policy(config, &sources.policy, &sources.warnings[0], why);
+    int error = read_policy(config, &kept->policy, &sources, why);
     if (!error)
         error = always_read(config, &sources.always, why);
     if (!error)

@@ -98,7 +98,7 @@ static void log_start(struct daemon *daemon)
     if (!daemon->config->token)
         log_printf(daemon->log, LOG_WARN,
                    "OPENSANDBOX_EGRESS_TOKEN is not set: the sandbox itself can change its policy through the API");
-    enforcer_log_loaded(&daemon->enforcer);
+    enforcer_log_loaded(&daemon->enforcer, daemon->sources.policy_source);
 }
 
 /* After the rules: those that are put in place first end all connections that were made before. Also when they could
@@ -112,6 +112,20 @@ static enum daemon_exit start_export(struct daemon *daemon, enum daemon_exit cod
     return EXIT_UNAVAILABLE;
 }
 
+/* What an earlier process of this network namespace left in the kernel. */
+static int recall(struct kept *ret, struct why *why)
+{
+    int error = nft_recall_upstreams(ret->list, SOURCES_UPSTREAMS_MAX, &ret->n, why);
+    if (!error)
+        error = nft_recall_search(&ret->search, &ret->has_search, why);
+    return error ? error : nft_recall_kept(&ret->policy, why);
+}
+
+static void kept_done(struct kept *kept)
+{
+    buf_done(&kept->policy);
+}
+
 static enum daemon_exit start(struct daemon *daemon, struct why *why)
 {
     /* A low port may take CAP_NET_BIND_SERVICE; all else is read and opened with the rights that stay. */
@@ -119,10 +133,8 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
     daemon->end.port_taken = error == -EADDRINUSE;
     if (error || privileges_drop(why))
         return EXIT_UNAVAILABLE;
-    struct kept_upstreams kept;
-    error = nft_recall_upstreams(kept.list, SOURCES_UPSTREAMS_MAX, &kept.n, why);
-    if (!error)
-        error = nft_recall_search(&kept.search, &kept.has_search, why);
+    _cleanup_(kept_done) struct kept kept = {.n = 0};
+    error = recall(&kept, why);
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
     enum daemon_exit code = start_loop(daemon, why);
@@ -135,6 +147,10 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
                                          .metrics = &daemon->metrics,
                                          .policy = daemon->sources.policy,
                                          .always = daemon->sources.always};
+    if (daemon->sources.policy_source == POLICY_FROM_TABLE) { /* still to be found by the start after this */
+        daemon->enforcer.kept = kept.policy;
+        kept.policy = (struct buf){0};
+    }
     if (code == EXIT_OK)
         code = daemon_prepare_telemetry(daemon, why);
     if (code != EXIT_OK)

@@ -149,6 +149,7 @@ static void set_kernel(struct daemon *daemon)
         .upstreams = sources->upstreams,
         .n_upstreams = sources->n_upstreams,
         .search = &sources->search,
+        .kept = config->policy_file ? NULL : &daemon->enforcer.kept,
         .exempt = config->exempt,
         .n_exempt = config->n_exempt,
         .block_doh_443 = config->block_doh_443,

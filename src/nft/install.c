@@ -102,6 +102,11 @@ int install_tables(struct install *install, struct conn *conn, const struct nft_
     struct tables tables = {.settings = &chosen, .policy = policy, .changes = changes};
     chosen.log_peers = settings->log_peers && !install->no_peers;
     int error = try_without(install, conn, &tables, why);
+    if (error == -EMSGSIZE && chosen.kept && chosen.kept->len) { /* what holds now comes first */
+        static const struct buf nothing;
+        chosen.kept = &nothing;
+        error = try_without(install, conn, &tables, why);
+    }
     /* Not tried before: a transaction that fails takes the kernel 10 ms, which every start would wait for. */
     if (!is_unknown(error) || !chosen.log_peers || !lacks_peers(conn))
         return error;

@@ -4,6 +4,7 @@
 #include "nft/ended.h"
 #include "nft/flows.h"
 #include "nft/inspect.h"
+#include "nft/kept.h"
 #include "nft/learn.h"
 #include "nft/nft_policy.h"
 #include "nft/nft_state.h"
@@ -149,6 +150,23 @@ int nft_commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, st
     changes_commit(nft->changes);
     tell_addresses(nft);
     return 0;
+}
+
+int nft_write_kept(struct nft *nft, struct why *why)
+{
+    _cleanup_batch_ struct batch *batch = NULL;
+    static const struct buf nothing;
+    if (batch_new(&batch))
+        return why_set(why, -ENOMEM, "out of memory");
+    batch_begin(batch);
+    int error = kept_replace(batch, nft->settings->kept);
+    error = error ? why_set(why, error, "it is too long") : nft_commit(nft, batch, why);
+    if (!error)
+        return 0;
+    batch_begin(batch);
+    kept_replace(batch, &nothing);
+    nft_commit(nft, batch, NULL);
+    return error;
 }
 
 bool nft_guards_frames(const struct nft *nft)

@@ -4,6 +4,7 @@
 #ifndef NFT_NFT_H
 #define NFT_NFT_H
 
+#include "base/buf.h"
 #include "base/learned.h"
 #include "base/mailbox.h"
 #include "base/metrics.h"
@@ -26,6 +27,7 @@ struct nft_settings {
     const struct sock_addr *upstreams; /* the mark opens their ports, and port 53, to any address */
     size_t n_upstreams;                /* at most NFT_UPSTREAMS_MAX */
     const struct search_text *search;  /* kept for nft_recall_search(), which is all; NULL: nothing is kept */
+    const struct buf *kept;            /* what nft_recall_kept() is to find, as nft_write_kept() says; NULL: nothing */
     const struct ip_addr *exempt;      /* DNS to them is not redirected; port 53 reaches them */
     size_t n_exempt;
     bool block_doh_443;
@@ -124,6 +126,10 @@ uint32_t nft_hold_seconds(uint32_t ttl);
 int nft_recall_upstreams(struct sock_addr *ret, size_t max, size_t *ret_n, struct why *why);
 /* Its search list. `*ret_found`: there is one, maybe of no names. */
 int nft_recall_search(struct search_text *ret, bool *ret_found, struct why *why);
+/* What an earlier process kept in the table as `kept`, appended; nothing when it kept nothing. */
+int nft_recall_kept(struct buf *ret, struct why *why);
+/* Keeps what `settings->kept` is by now. On failure nothing is kept, if the kernel allows that much. */
+int nft_write_kept(struct nft *nft, struct why *why);
 /* Takes the tables away. 0 also when there is none. */
 int nft_remove(struct why *why);
 /* When no table of ours exists, or one of audit mode and that is not `audit_guards`, installs one that refuses

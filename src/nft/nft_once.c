@@ -1,6 +1,7 @@
 /* The part of nft.h that looks or acts once, without a `struct nft`. */
 #include "nft/conn.h"
 #include "nft/install.h"
+#include "nft/kept.h"
 #include "nft/nft.h"
 #include "nft/restore.h"
 
@@ -18,6 +19,13 @@ int nft_recall_search(struct search_text *ret, bool *ret_found, struct why *why)
     _cleanup_conn_ struct conn *conn = NULL;
     int error = conn_open(&conn, why);
     return error ? error : restore_search(conn, ret, ret_found, why);
+}
+
+int nft_recall_kept(struct buf *ret, struct why *why)
+{
+    _cleanup_conn_ struct conn *conn = NULL;
+    int error = conn_open(&conn, why);
+    return error ? error : kept_read(conn, ret, why);
 }
 
 int nft_remove(struct why *why)

@@ -3,6 +3,7 @@
 #include "nft/chains.h"
 #include "nft/elements.h"
 #include "nft/guards.h"
+#include "nft/kept.h"
 #include "nft/nft_policy.h"
 #include "nft/peer_chains.h"
 #include "nft/resolver_chains.h"
@@ -112,6 +113,8 @@ bool plan_install(struct batch *batch, const struct nft_settings *settings, cons
     }
     if (settings->search)
         put_search(batch, settings->search);
+    if (settings->kept)
+        kept_declare(batch, settings->kept);
     if (zones)
         chain_own(batch, settings);
     chain_dns(batch, settings);

@@ -2,6 +2,7 @@
 
 #include "base/loop.h"
 #include "nft/elements.h"
+#include "nft/kept.h"
 #include "nft/nft_policy.h"
 #include "nft/sets.h"
 
@@ -38,7 +39,7 @@ bool verify_knows(const char *set)
         for (size_t f = 0; f < 2; f++)
             if (!strcmp(set_name(stem, families[f], name), set))
                 return true;
-    return false; /* the others have timeouts */
+    return !strcmp(set, KEPT_SET); /* not compared: only a later start looks at it. The others have timeouts */
 }
 
 size_t verify_size(const struct nft_settings *settings, const struct nft_policy *policy, const struct changes *changes)
