@@ -51,18 +51,22 @@ static name_allowed *keeps_addresses(const struct enforcer *enforcer)
     return enforcer->config->audit ? always_allowed : still_allowed;
 }
 
-/* Once: a kernel does not learn it. */
-static void warn_of_frames(struct enforcer *enforcer)
+/* What only CAP_NET_RAW opens. Once: a kernel does not learn it. */
+static void warn_of_raw_sockets(struct enforcer *enforcer)
 {
     bool guarded = nft_guards_frames(enforcer->nft);
-    if (enforcer->warned_of_frames || !enforcer->config->filter || enforcer->config->audit ||
-        (guarded && !guard_kernel_has_xdp()))
+    if (enforcer->warned_of_raw_sockets || enforcer->config->audit)
         return;
-    enforcer->warned_of_frames = true;
-    log_printf(enforcer->log, LOG_WARN,
-               "%s: drop CAP_NET_RAW from the application, or its raw frames leave past the rules",
-               guarded ? "this kernel has AF_XDP sockets, whose frames no rule sees"
-                       : "this kernel has no netdev egress hook (Linux 5.16)");
+    enforcer->warned_of_raw_sockets = true;
+    if (!guarded || guard_kernel_has_xdp())
+        log_printf(enforcer->log, LOG_WARN,
+                   "%s: drop CAP_NET_RAW from the application, or its raw frames leave past the rules",
+                   guarded ? "this kernel has AF_XDP sockets, whose frames no rule sees"
+                           : "this kernel has no netdev egress hook (Linux 5.16)");
+    if (!nft_guards_answers(enforcer->nft))
+        log_printf(enforcer->log, LOG_WARN,
+                   "this kernel lacks nft_socket (CONFIG_NFT_SOCKET): drop CAP_NET_RAW from the application, or it can "
+                   "forge answers");
 }
 
 int enforcer_install(struct enforcer *enforcer, struct why *why)
@@ -74,7 +78,7 @@ int enforcer_install(struct enforcer *enforcer, struct why *why)
         error = nft_install(enforcer->nft, &rules, why);
     if (error)
         return error;
-    warn_of_frames(enforcer);
+    warn_of_raw_sockets(enforcer);
     enforcer_settle(enforcer, enforcer_settled, enforcer);
     return 0;
 }
@@ -204,7 +208,7 @@ bool enforcer_keep(struct enforcer *enforcer, struct why *why)
     bool repaired;
     if (nft_keep(enforcer->nft, &repaired, why))
         return false;
-    warn_of_frames(enforcer);
+    warn_of_raw_sockets(enforcer);
     if (repaired)
         log_printf(enforcer->log, LOG_ERROR,
                    "the table inet opensandbox was changed from outside (%s); it was put in place anew", why->text);

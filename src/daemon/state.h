@@ -7,6 +7,7 @@
 #include "base/loop.h"
 #include "base/mailbox.h"
 #include "base/metrics.h"
+#include "base/own_socket.h"
 #include "base/recent.h"
 #include "base/watch.h"
 #include "daemon/daemon.h"
@@ -44,7 +45,7 @@ struct daemon {
     struct exporter *exporter;
     struct listeners listeners;
     struct sources sources; /* as read at start; policy and always files are the enforcer's then */
-    uint32_t mark;
+    struct own_mark own;
     uint16_t own_ports[NFT_OWN_PORTS_MAX];
     size_t n_own_ports;
     struct nft_settings kernel;

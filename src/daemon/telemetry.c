@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 void daemon_render_metrics(void *ctx, bool openmetrics, struct buf *out)
 {
@@ -18,9 +17,9 @@ void daemon_render_metrics(void *ctx, bool openmetrics, struct buf *out)
 
 static enum daemon_exit prepare_network(struct daemon *daemon, struct why *why)
 {
-    while (!daemon->mark)
-        if (getrandom(&daemon->mark, sizeof(daemon->mark), 0) < 0)
-            return daemon_failed(EXIT_UNAVAILABLE, why, -errno, "no random numbers");
+    int error = own_mark_draw(&daemon->own);
+    if (error)
+        return daemon_failed(EXIT_UNAVAILABLE, why, error, "no random numbers");
     if (otel_env_read(OTEL_HOSTINFO, &daemon->otel))
         return daemon_failed(EXIT_UNAVAILABLE, why, -ENOMEM, "cannot start");
     const char *const endpoints[] = {daemon->config->webhook, daemon->otel->metrics.url, daemon->otel->logs.url};
@@ -90,7 +89,7 @@ static enum daemon_exit make_exporter(struct daemon *daemon, struct why *why)
                                          .n_logs = 2,
                                          .recent = daemon->recent,
                                          .metrics = &daemon->metrics,
-                                         .network = {.mark = daemon->mark,
+                                         .network = {.own = &daemon->own,
                                                      .names = {.ctx = daemon, .look_up = daemon_post_lookup},
                                                      .webhook = config->webhook,
                                                      .sandbox_id = config->sandbox_id,

@@ -17,14 +17,14 @@ struct attempts {
     unsigned exchanges;
 };
 
-static uint32_t mark_of(void *ctx, const struct sock_addr *upstream)
+static const struct own_mark *mark_of(void *ctx, const struct sock_addr *upstream)
 {
     const struct attempts_settings *settings = &((struct attempts *)ctx)->settings;
     struct ip_addr ip = sock_addr_ip(upstream);
     for (size_t i = 0; i < settings->n_unmarked; i++)
         if (ip_equal(&settings->unmarked[i], &ip))
-            return 0;
-    return settings->mark;
+            return NULL;
+    return settings->own;
 }
 
 static uint32_t random_number(void *ctx)

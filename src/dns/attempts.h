@@ -4,6 +4,7 @@
 #define DNS_ATTEMPTS_H
 
 #include "base/loop.h"
+#include "base/own_socket.h"
 #include "dns/query.h"
 
 struct attempts;
@@ -24,7 +25,7 @@ struct attempts_settings {
     struct query_pool *pool;
     const struct ip_addr *unmarked;
     size_t n_unmarked;
-    uint32_t mark;
+    const struct own_mark *own; /* borrowed; NULL: no socket has one */
 };
 
 int attempts_new(struct loop *loop, const struct attempts_settings *settings,

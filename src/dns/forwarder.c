@@ -225,7 +225,7 @@ int forwarder_new(struct loop *loop, const struct forwarder_settings *settings,
                                        .pool = forwarder->pool,
                                        .unmarked = settings->unmarked,
                                        .n_unmarked = settings->n_unmarked,
-                                       .mark = settings->mark};
+                                       .own = settings->own};
     if (!error)
         error = attempts_new(loop, &asking, &attempting, &forwarder->attempts);
     if (error) {

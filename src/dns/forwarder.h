@@ -5,6 +5,7 @@
 
 #include "base/loop.h"
 #include "base/metrics.h"
+#include "base/own_socket.h"
 #include "dns/query.h"
 
 struct forwarder;
@@ -25,7 +26,7 @@ struct forwarder_settings {
     size_t n_upstreams;
     const struct ip_addr *unmarked; /* borrowed */
     size_t n_unmarked;
-    uint32_t mark;
+    const struct own_mark *own; /* likewise */
     uint64_t timeout_ns;
     size_t capacity; /* queries under way */
     struct metrics *metrics;

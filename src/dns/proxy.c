@@ -64,7 +64,7 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
         .n_upstreams = settings->n_upstreams,
         .unmarked = settings->unmarked,
         .n_unmarked = settings->n_unmarked,
-        .mark = settings->mark,
+        .own = settings->own,
         .timeout_ns = settings->timeout_s * NS_PER_S,
         .capacity = settings->inflight,
         .metrics = settings->metrics,

@@ -7,6 +7,7 @@
 #include "base/lookup.h"
 #include "base/loop.h"
 #include "base/metrics.h"
+#include "base/own_socket.h"
 #include "dns/resolv_conf.h"
 #include "policy/seen.h"
 
@@ -38,7 +39,7 @@ struct dns_settings {
     size_t n_upstreams;
     const struct ip_addr *unmarked; /* upstream traffic to these carries no mark */
     size_t n_unmarked;
-    uint32_t mark;          /* SO_MARK of upstream sockets, 0 = none */
+    const struct own_mark *own; /* of upstream sockets; NULL: none */
     unsigned timeout_s;     /* for one query over all upstreams */
     const char *probe_name; /* what upstreams are asked to see whether they answer; see prober.h */
     unsigned probe_interval_s;

@@ -89,14 +89,15 @@ static void ready(struct loop_source *source, uint32_t events)
         finish(exchange, error);
 }
 
-int upstream_tcp_start(struct loop *loop, const struct sock_addr *upstream, uint32_t mark, const uint8_t *msg,
+int upstream_tcp_start(struct loop *loop, const struct sock_addr *upstream, const struct own_mark *own, const uint8_t *msg,
                        size_t len, upstream_tcp_done *done, void *ctx, struct upstream_exchange **ret)
 {
     _cleanup_close_ int fd = socket(upstream->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    if (mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
-        return -errno;
+    int error = own_socket_prepare(fd, upstream->sa.sa_family, own);
+    if (error)
+        return error;
     if (connect(fd, &upstream->sa, sock_addr_len(upstream)) && errno != EINPROGRESS)
         return -errno;
     _cleanup_free_ struct upstream_exchange *exchange = calloc(1, sizeof(*exchange) + 2 + len);
@@ -109,7 +110,7 @@ int upstream_tcp_start(struct loop *loop, const struct sock_addr *upstream, uint
     wire_store16(exchange->query, (uint16_t)len);
     memcpy(exchange->query + 2, msg, len);
     exchange->source = (struct loop_source){.fd = fd, .ready = ready, .owner = exchange};
-    int error = loop_add(loop, &exchange->source, EPOLLOUT);
+    error = loop_add(loop, &exchange->source, EPOLLOUT);
     if (error)
         return error;
     take_fd(&fd);

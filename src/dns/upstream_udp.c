@@ -28,7 +28,7 @@ struct slot {
 struct upstream_udp {
     struct loop *loop;
     const struct upstreams *upstreams;
-    uint32_t (*mark_of)(void *ctx, const struct sock_addr *upstream);
+    const struct own_mark *(*mark_of)(void *ctx, const struct sock_addr *upstream);
     struct upstream_udp_callbacks callbacks;
     struct slot slots[UPSTREAMS_MAX * SOCKETS_PER_UPSTREAM];
     int chosen[UPSTREAMS_MAX]; /* the slot of this batch, -1: none yet */
@@ -112,7 +112,7 @@ static void note_ready(struct loop_source *source, uint32_t events)
 }
 
 int upstream_udp_new(struct loop *loop, const struct upstreams *upstreams,
-                     uint32_t (*mark_of)(void *ctx, const struct sock_addr *upstream),
+                     const struct own_mark *(*mark_of)(void *ctx, const struct sock_addr *upstream),
                      const struct upstream_udp_callbacks *callbacks, struct upstream_udp **ret)
 {
     struct upstream_udp *udp = calloc(1, sizeof(*udp));
@@ -160,9 +160,9 @@ static int open_slot(struct upstream_udp *udp, struct slot *slot, const struct s
     _cleanup_close_ int fd = socket(addr->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    uint32_t mark = udp->mark_of(udp->callbacks.ctx, addr);
-    if (mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
-        return -errno;
+    int error = own_socket_prepare(fd, addr->sa.sa_family, udp->mark_of(udp->callbacks.ctx, addr));
+    if (error)
+        return error;
     int size = SOCKET_BUFFER, on = 1;
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
@@ -174,7 +174,7 @@ static int open_slot(struct upstream_udp *udp, struct slot *slot, const struct s
         return -errno;
     slot->source.fd = fd;
     slot->one_by_one = false;
-    int error = loop_add(udp->loop, &slot->source, EPOLLIN);
+    error = loop_add(udp->loop, &slot->source, EPOLLIN);
     if (error) {
         slot->source.fd = -1;
         return error;

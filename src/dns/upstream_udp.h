@@ -6,6 +6,7 @@
 
 #include "base/ip.h"
 #include "base/loop.h"
+#include "base/own_socket.h"
 #include "dns/upstream.h"
 
 struct upstream_udp;
@@ -21,9 +22,9 @@ struct upstream_udp_callbacks {
     uint32_t (*random)(void *ctx);
 };
 
-/* `mark_of` gives the SO_MARK for an upstream, 0 = none. */
+/* `mark_of` gives the mark for an upstream, NULL: none. */
 int upstream_udp_new(struct loop *loop, const struct upstreams *upstreams,
-                     uint32_t (*mark_of)(void *ctx, const struct sock_addr *upstream),
+                     const struct own_mark *(*mark_of)(void *ctx, const struct sock_addr *upstream),
                      const struct upstream_udp_callbacks *callbacks, struct upstream_udp **ret);
 void upstream_udp_free(struct upstream_udp *udp);
 /* Queues a query; `msg` must stay as it is until upstream_udp_flush(). 0 and the socket it will leave on, or -errno

@@ -15,10 +15,15 @@
 #include <netinet/icmp6.h>
 
 #define PRIORITY_EGRESS 0
+#define MLD_V2_LISTENER_REPORT 143 /* RFC 3810 section 5.2 */
+#define MLD_RECORDS_MAX 4
 
 #define CT_ESTABLISHED_RELATED (NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED))
 
 static const uint8_t families[] = {AF_INET, AF_INET6};
+/* RFC 8200 section 4, RFC 4302, and those that no kernel looks behind (RFC 6275, 7401, 5533). */
+static const uint8_t extension_headers[] = {
+    IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_FRAGMENT, IPPROTO_AH, IPPROTO_DSTOPTS, IPPROTO_MH, 139, 140};
 
 /* One verdict for the addresses of a pair of sets. */
 static void rules_for_sets(struct batch *batch, const char *chain, const char *stem, int32_t code, const char *target)
@@ -57,15 +62,50 @@ static void chain_refuse(struct batch *batch, const struct nft_settings *setting
     verdict_prohibited(&rule);
 }
 
+/* Reports are for switches that pass on only what is wanted. The application's groups and their sources, which the
+ * kernel reports as well, are words of its own choice. */
+static void chain_reports(struct batch *batch)
+{
+    static const uint8_t first[] = {MLD_LISTENER_REPORT, MLD_LISTENER_REDUCTION};
+    table_add_chain(batch, "reports");
+    uint32_t types = anonymous_set(batch, KEY_ICMPV6_TYPE, first, sizeof(first));
+    struct rule rule = rule_begin(batch, "reports");
+    match_icmp_type_in(&rule, AF_INET6, types);
+    match_other_group(&rule, 5);
+    verdict(&rule, NF_DROP, NULL);
+    rule = rule_begin(batch, "reports");
+    match_icmp_type_in(&rule, AF_INET6, anonymous_set(batch, KEY_ICMPV6_TYPE, first, sizeof(first)));
+    verdict(&rule, NF_ACCEPT, NULL);
+    rule = rule_begin(batch, "reports");
+    match_more_records(&rule, MLD_RECORDS_MAX);
+    verdict(&rule, NF_DROP, NULL);
+    for (size_t i = 0; i < MLD_RECORDS_MAX; i++) {
+        rule = rule_begin(batch, "reports");
+        match_other_group(&rule, 9 + 20 * i);
+        verdict(&rule, NF_DROP, NULL);
+    }
+    rule = rule_begin(batch, "reports");
+    verdict(&rule, NF_ACCEPT, NULL);
+}
+
 /* Without neighbour discovery (RFC 4861) and the group reports that switches want for it (RFC 3810) there is no IPv6 at
  * all, so no deny may touch them. The kernel sends them by itself: a process that sends such packets wants to smuggle
- * something past the policy, and takes the rules like everyone else. */
-static void chain_link(struct batch *batch)
+ * something past the policy, or to be taken for the router. */
+static void chain_link(struct batch *batch, bool audit)
 {
+    static const uint8_t reports[] = {MLD_LISTENER_REPORT, MLD_LISTENER_REDUCTION, MLD_V2_LISTENER_REPORT};
+    if (!audit)
+        chain_reports(batch);
     table_add_chain(batch, "link");
     struct rule rule = rule_begin(batch, "link");
     match_has_user(&rule);
-    verdict(&rule, NFT_RETURN, NULL);
+    verdict(&rule, audit ? NFT_RETURN : NF_DROP, NULL);
+    if (!audit) {
+        uint32_t types = anonymous_set(batch, KEY_ICMPV6_TYPE, reports, sizeof(reports));
+        rule = rule_begin(batch, "link");
+        match_icmp_type_in(&rule, AF_INET6, types);
+        verdict(&rule, NFT_GOTO, "reports");
+    }
     rule = rule_begin(batch, "link");
     verdict(&rule, NF_ACCEPT, NULL);
 }
@@ -77,8 +117,6 @@ static void refuse_local_resolver(struct batch *batch, const struct nft_settings
         return;
     struct rule rule = port ? rule_to_port(batch, "loopback", port) : rule_begin(batch, "loopback");
     match_destination(&rule, addr);
-    if (settings->mark)
-        match_mark(&rule, NFT_CMP_NEQ, settings->mark);
     verdict(&rule, NFT_GOTO, "refuse");
 }
 
@@ -90,7 +128,13 @@ static void chain_loopback(struct batch *batch, const struct nft_settings *setti
     static const struct ip_addr systemd = {AF_INET, {127, 0, 0, 53}};
     table_add_chain(batch, "loopback");
     if (!settings->audit)
-        drop_forged(batch, "loopback", false);
+        guard_loopback(batch);
+    struct rule rule;
+    if (settings->mark) {
+        rule = rule_begin(batch, "loopback");
+        match_own(&rule, settings);
+        verdict(&rule, NF_ACCEPT, NULL);
+    }
     refuse_local_resolver(batch, settings, &docker, 0);
     refuse_local_resolver(batch, settings, &systemd, PORT_DNS);
     for (size_t i = 0; i < settings->n_upstreams; i++) {
@@ -98,20 +142,38 @@ static void chain_loopback(struct batch *batch, const struct nft_settings *setti
         if (ip_is_loopback(&addr))
             refuse_local_resolver(batch, settings, &addr, sock_addr_port(&settings->upstreams[i]));
     }
-    struct rule rule = rule_begin(batch, "loopback");
+    rule = rule_begin(batch, "loopback");
     verdict(&rule, NF_ACCEPT, NULL);
 }
 
-/* With a route that the sender chose, the address of a packet is that of the next hop, which may be an allowed one that
- * forwards it. */
-static void refuse_routes(struct batch *batch)
+static void refuse_extension_headers(struct batch *batch, const char *chain)
 {
-    struct rule rule = rule_begin(batch, "egress");
-    match_ipv4_options(&rule);
+    uint32_t set = anonymous_set(batch, KEY_PROTOCOL, extension_headers, sizeof(extension_headers));
+    struct rule rule = rule_begin(batch, chain);
+    match_next_header_in(&rule, set);
+    verdict(&rule, NFT_JUMP, "headers");
+}
+
+/* With a route that the sender chose, the address of a packet is that of the next hop, which may be an allowed one that
+ * forwards it. Of a fragment no port is known. */
+static void refuse_headers(struct batch *batch, const char *chain)
+{
+    struct rule rule = rule_begin(batch, chain);
+    match_ipv4_options_or_fragment(&rule);
     verdict(&rule, NFT_GOTO, "refuse");
-    rule = rule_begin(batch, "egress");
-    match_routing_header(&rule);
-    verdict(&rule, NFT_GOTO, "refuse");
+    refuse_extension_headers(batch, chain);
+}
+
+/* IPv6 with headers of extension; what follows them is read from the packet with each match. */
+static void chain_headers(struct batch *batch)
+{
+    static const uint8_t refused[] = {IPPROTO_ROUTING, IPPROTO_FRAGMENT};
+    table_add_chain(batch, "headers");
+    for (size_t i = 0; i < sizeof(refused); i++) {
+        struct rule rule = rule_begin(batch, "headers");
+        match_ipv6_header(&rule, refused[i]);
+        verdict(&rule, NFT_GOTO, "refuse");
+    }
 }
 
 /* What holds in every sandbox, before any policy. */
@@ -121,16 +183,18 @@ static void egress_begin(struct batch *batch, const struct nft_settings *setting
                                          MLD_LISTENER_REPORT,
                                          MLD_LISTENER_REDUCTION,
                                          ND_ROUTER_SOLICIT,
+                                         ND_ROUTER_ADVERT,
                                          ND_NEIGHBOR_SOLICIT,
                                          ND_NEIGHBOR_ADVERT,
-                                         143 /* MLDv2 report, RFC 3810 section 5.2 */};
+                                         ND_REDIRECT,
+                                         MLD_V2_LISTENER_REPORT};
     chain_refuse(batch, settings);
-    chain_link(batch);
+    chain_link(batch, settings->audit);
     chain_loopback(batch, settings);
 
     uint32_t types = anonymous_set(batch, KEY_ICMPV6_TYPE, link_types, sizeof(link_types));
     struct rule rule = rule_begin(batch, "egress");
-    match_icmpv6_type_in(&rule, types);
+    match_icmp_type_in(&rule, AF_INET6, types);
     verdict(&rule, NFT_JUMP, "link");
 
     for (size_t i = 0; i < 2; i++) { /* these without a look at the routing table */
@@ -147,7 +211,8 @@ static void egress_begin(struct batch *batch, const struct nft_settings *setting
         rule = rule_begin(batch, "egress");
         match_local(&rule, PACKET_SOURCE, NFT_CMP_NEQ);
         verdict(&rule, NF_DROP, NULL);
-        refuse_routes(batch);
+        chain_headers(batch);
+        refuse_headers(batch, "egress");
     }
 
     rule = rule_begin(batch, "egress");
@@ -235,4 +300,57 @@ void chain_egress_closed(struct batch *batch)
     egress_begin(batch, &nobody);
     struct rule rule = rule_begin(batch, "egress");
     verdict(&rule, NFT_GOTO, "refuse");
+}
+
+/* Questions to port 53, and what has no port. Those that conntrack does not understand are not redirected, nor is what
+ * belongs to an older flow; and with a fragment that hides the port of another one either may be such a question. */
+static void chain_questions(struct batch *batch, const struct nft_settings *settings)
+{
+    chain_headers(batch);
+    table_add_chain(batch, "questions");
+    for (size_t i = 0; i < 2; i++) { /* redirected to port 53 */
+        struct rule rule = rule_begin(batch, "questions");
+        match_loopback(&rule, PACKET_DESTINATION, NFT_CMP_EQ, families[i]);
+        verdict(&rule, NF_ACCEPT, NULL);
+    }
+    refuse_headers(batch, "questions");
+    accept_exempt_dns(batch, "questions", settings);
+    struct rule rule = rule_begin(batch, "questions");
+    verdict(&rule, NFT_GOTO, "refuse");
+}
+
+void chain_unredirected(struct batch *batch, const struct nft_settings *settings)
+{
+    static const uint8_t transports[] = {IPPROTO_TCP, IPPROTO_UDP};
+    static const uint8_t discovery[] = {ND_ROUTER_SOLICIT, ND_ROUTER_ADVERT, ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT,
+                                        ND_REDIRECT};
+    chain_refuse(batch, settings);
+    chain_loopback(batch, settings);
+    chain_questions(batch, settings);
+    table_add_output_chain(batch, "unredirected", "filter", PRIORITY_EGRESS, NF_ACCEPT);
+    struct rule rule = rule_begin(batch, "unredirected");
+    match_to_loopback(&rule);
+    verdict(&rule, NFT_GOTO, "loopback");
+    /* Before the ports: some kernels read one out of a fragment that has none. */
+    rule = rule_begin(batch, "unredirected");
+    match_ipv4_fragment(&rule);
+    verdict(&rule, NFT_GOTO, "refuse");
+    refuse_extension_headers(batch, "unredirected");
+    uint32_t set = anonymous_set(batch, KEY_PROTOCOL, transports, sizeof(transports));
+    rule = rule_begin(batch, "unredirected");
+    match_protocol_in(&rule, set);
+    match_other_destination_port(&rule, PORT_DNS);
+    verdict(&rule, NF_ACCEPT, NULL);
+    rule = rule_begin(batch, "unredirected");
+    match_own(&rule, settings);
+    verdict(&rule, NF_ACCEPT, NULL);
+    set = anonymous_set(batch, KEY_PROTOCOL, transports, sizeof(transports));
+    rule = rule_begin(batch, "unredirected");
+    match_protocol_in(&rule, set);
+    verdict(&rule, NFT_GOTO, "questions");
+    set = anonymous_set(batch, KEY_ICMPV6_TYPE, discovery, sizeof(discovery));
+    rule = rule_begin(batch, "unredirected"); /* sent to all, it is heard here as well, as if a router had sent it */
+    match_icmp_type_in(&rule, AF_INET6, set);
+    match_has_user(&rule);
+    verdict(&rule, NF_DROP, NULL);
 }

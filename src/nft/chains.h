@@ -14,6 +14,9 @@ void chain_set_default(struct batch *batch, const struct nft_settings *settings,
 /* The policy of `egress`: NF_ACCEPT or NF_DROP. No packet gets so far, but it holds while a table is being put in
  * place, and says whether one that is there refuses. */
 uint32_t chain_policy(const struct nft_settings *settings, bool default_allow);
+/* `unredirected`, for dns mode: what was not redirected although it is or may be a question. Everything else passes.
+ * Uses the sets exempt_v4 and _v6 when there are exempt servers. */
+void chain_unredirected(struct batch *batch, const struct nft_settings *settings);
 /* `egress` of a closed sandbox: loopback and replies of connections from outside, nothing else. Uses no named set. */
 void chain_egress_closed(struct batch *batch);
 

@@ -63,16 +63,30 @@ void match_mark(struct rule *rule, enum nft_cmp_ops op, uint32_t mark)
 
 static const uint32_t loopback_index = 1; /* LOOPBACK_IFINDEX, in every network namespace */
 
+static void match_device(struct rule *rule, enum nft_meta_keys which, enum nft_cmp_ops op)
+{
+    load_meta(rule, which, NFT_REG_1);
+    compare(rule, op, &loopback_index, sizeof(loopback_index));
+}
+
 void match_from_loopback(struct rule *rule)
 {
-    load_meta(rule, NFT_META_IIF, NFT_REG_1);
-    compare(rule, NFT_CMP_EQ, &loopback_index, sizeof(loopback_index));
+    match_device(rule, NFT_META_IIF, NFT_CMP_EQ);
+}
+
+void match_not_from_loopback(struct rule *rule)
+{
+    match_device(rule, NFT_META_IIF, NFT_CMP_NEQ);
+}
+
+void match_to_loopback(struct rule *rule)
+{
+    match_device(rule, NFT_META_OIF, NFT_CMP_EQ);
 }
 
 void match_not_to_loopback(struct rule *rule)
 {
-    load_meta(rule, NFT_META_OIF, NFT_REG_1);
-    compare(rule, NFT_CMP_NEQ, &loopback_index, sizeof(loopback_index));
+    match_device(rule, NFT_META_OIF, NFT_CMP_NEQ);
 }
 
 void match_has_user(struct rule *rule)
@@ -80,6 +94,12 @@ void match_has_user(struct rule *rule)
     uint32_t lowest = 0;
     load_meta(rule, NFT_META_SKUID, NFT_REG_1); /* ends the rule for packets without a user's socket */
     compare(rule, NFT_CMP_GTE, &lowest, sizeof(lowest));
+}
+
+void match_priority(struct rule *rule, uint32_t priority)
+{
+    load_meta(rule, NFT_META_PRIORITY, NFT_REG_1);
+    compare(rule, NFT_CMP_EQ, &priority, sizeof(priority));
 }
 
 void match_family(struct rule *rule, uint8_t family)
@@ -107,11 +127,28 @@ static void load_destination_port(struct rule *rule)
     load_payload(rule, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, NFT_REG_1);
 }
 
-void match_destination_port(struct rule *rule, uint16_t port)
+static void compare_port(struct rule *rule, enum nft_cmp_ops op, uint16_t port)
 {
     uint16_t wire = htons(port);
     load_destination_port(rule);
-    compare(rule, NFT_CMP_EQ, &wire, sizeof(wire));
+    compare(rule, op, &wire, sizeof(wire));
+}
+
+void match_destination_port(struct rule *rule, uint16_t port)
+{
+    compare_port(rule, NFT_CMP_EQ, port);
+}
+
+void match_other_destination_port(struct rule *rule, uint16_t port)
+{
+    compare_port(rule, NFT_CMP_NEQ, port);
+}
+
+void match_next_header_in(struct rule *rule, uint32_t set_id)
+{
+    match_family(rule, AF_INET6);
+    load_payload(rule, NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct ip6_hdr, ip6_nxt), 1, NFT_REG_1);
+    look_up_anonymous(rule, set_id);
 }
 
 void match_destination_port_in(struct rule *rule, uint32_t set_id)
@@ -120,10 +157,10 @@ void match_destination_port_in(struct rule *rule, uint32_t set_id)
     look_up_anonymous(rule, set_id);
 }
 
-void match_icmpv6_type_in(struct rule *rule, uint32_t set_id)
+void match_icmp_type_in(struct rule *rule, uint8_t family, uint32_t set_id)
 {
-    match_family(rule, AF_INET6);
-    match_protocol(rule, IPPROTO_ICMPV6);
+    match_family(rule, family);
+    match_protocol(rule, family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
     load_payload(rule, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, NFT_REG_1);
     look_up_anonymous(rule, set_id);
 }
@@ -211,6 +248,21 @@ void match_ct_zone(struct rule *rule, uint16_t zone)
     compare(rule, NFT_CMP_EQ, &zone, sizeof(zone));
 }
 
+void match_ct_other_zone(struct rule *rule, uint16_t zone)
+{
+    load_ct(rule, NFT_CT_ZONE, NFT_REG_1);
+    compare(rule, NFT_CMP_NEQ, &zone, sizeof(zone));
+}
+
+void match_transparent_socket(struct rule *rule)
+{
+    uint8_t yes = 1;
+    expr_begin(rule, "socket");
+    put_u32(rule, NFTNL_EXPR_SOCKET_KEY, NFT_SOCKET_TRANSPARENT);
+    put_u32(rule, NFTNL_EXPR_SOCKET_DREG, NFT_REG_1);
+    compare(rule, NFT_CMP_EQ, &yes, sizeof(yes));
+}
+
 void verdict(struct rule *rule, int32_t code, const char *chain)
 {
     expr_begin(rule, "immediate");
@@ -263,14 +315,22 @@ void rule_sets_zone(struct rule *rule, uint16_t zone)
     rule_append(rule);
 }
 
-void rule_sets_mark(struct rule *rule, uint32_t mark)
+static void clear_meta(struct rule *rule, enum nft_meta_keys which)
 {
+    const uint32_t none = 0;
     expr_begin(rule, "immediate");
     put_u32(rule, NFTNL_EXPR_IMM_DREG, NFT_REG_1);
-    put(rule, NFTNL_EXPR_IMM_DATA, &mark, sizeof(mark));
+    put(rule, NFTNL_EXPR_IMM_DATA, &none, sizeof(none));
     expr_begin(rule, "meta");
-    put_u32(rule, NFTNL_EXPR_META_KEY, NFT_META_MARK);
+    put_u32(rule, NFTNL_EXPR_META_KEY, which);
     put_u32(rule, NFTNL_EXPR_META_SREG, NFT_REG_1);
+}
+
+void rule_clears_mark(struct rule *rule, bool priority)
+{
+    clear_meta(rule, NFT_META_MARK);
+    if (priority)
+        clear_meta(rule, NFT_META_PRIORITY);
     rule_append(rule);
 }
 

@@ -26,19 +26,26 @@ void rules_delete(struct batch *batch, const char *chain);
 
 /* Matches. `op` is NFT_CMP_EQ or NFT_CMP_NEQ. */
 void match_mark(struct rule *rule, enum nft_cmp_ops op, uint32_t mark);
-/* The packet came in through loopback. */
+/* The packet came in through loopback, through another device. */
 void match_from_loopback(struct rule *rule);
-/* The packet leaves through another device. */
+void match_not_from_loopback(struct rule *rule);
+/* The packet leaves through loopback, through another device. On output: before a redirect. */
+void match_to_loopback(struct rule *rule);
 void match_not_to_loopback(struct rule *rule);
 /* A socket of a process sends this, not the kernel itself. */
 void match_has_user(struct rule *rule);
+/* SO_PRIORITY of the sending socket. */
+void match_priority(struct rule *rule, uint32_t priority);
 void match_family(struct rule *rule, uint8_t family);
 void match_protocol(struct rule *rule, uint8_t protocol);
 /* `set_id`: an anonymous set of this transaction, see anonymous_set(). */
 void match_protocol_in(struct rule *rule, uint32_t set_id);
 void match_destination_port(struct rule *rule, uint16_t port);
+void match_other_destination_port(struct rule *rule, uint16_t port);
 void match_destination_port_in(struct rule *rule, uint32_t set_id);
-void match_icmpv6_type_in(struct rule *rule, uint32_t set_id);
+/* What follows the IPv6 header itself. */
+void match_next_header_in(struct rule *rule, uint32_t set_id);
+void match_icmp_type_in(struct rule *rule, uint8_t family, uint32_t set_id);
 void match_destination(struct rule *rule, const struct ip_addr *addr);
 void match_destination_in(struct rule *rule, uint8_t family, const char *set);
 void match_source_in(struct rule *rule, uint8_t family, const char *set);
@@ -50,8 +57,12 @@ void match_ct_other_state(struct rule *rule, uint32_t state);
 void match_ct_reply(struct rule *rule);
 /* The destination of the connection was rewritten. */
 void match_ct_redirected(struct rule *rule);
-/* The connection is of this zone, in the direction that opened it at least. */
+/* The connection is of this zone, in the direction that opened it at least; of another one. Neither is true of a packet
+ * without a connection. */
 void match_ct_zone(struct rule *rule, uint16_t zone);
+void match_ct_other_zone(struct rule *rule, uint16_t zone);
+/* The socket that is to receive the packet has IP_TRANSPARENT. */
+void match_transparent_socket(struct rule *rule);
 
 /* Verdicts. `chain` is for jump and goto only. */
 void verdict(struct rule *rule, int32_t code, const char *chain);
@@ -62,8 +73,8 @@ void verdict_prohibited(struct rule *rule);
 void rule_prolongs(struct rule *rule, const char *set, uint64_t timeout_ms);
 /* No verdict: the connection that the packet opens is told apart from others with the same addresses and ports. */
 void rule_sets_zone(struct rule *rule, uint16_t zone);
-/* No verdict: the packet bears this mark from here on. */
-void rule_sets_mark(struct rule *rule, uint32_t mark);
+/* No verdict: the packet bears no mark from here on and, if `priority`, no priority either. */
+void rule_clears_mark(struct rule *rule, bool priority);
 void verdict_redirect(struct rule *rule, uint16_t port);
 
 #endif

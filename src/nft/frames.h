@@ -8,8 +8,8 @@
 #include <net/if.h>
 
 /* Replaces whatever table of the netdev family bears our name by one that guards all of these devices but loopback, in
- * the order of if_nameindex(). */
-void frames_plan(struct batch *batch, const struct if_nameindex *devices);
+ * the order of if_nameindex(). `dhcp`: addresses may be asked for by frames, which carry what the sender wants. */
+void frames_plan(struct batch *batch, const struct if_nameindex *devices, bool dhcp);
 /* Takes it away whether or not there is one. */
 void frames_remove(struct batch *batch);
 

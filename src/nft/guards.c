@@ -1,12 +1,15 @@
 #include "nft/guards.h"
 
 #include "nft/expr.h"
+#include "nft/frame_expr.h"
 #include "nft/sets.h"
 #include "nft/table.h"
 #include "nft/way_expr.h"
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
+#include <netinet/icmp6.h>
+#include <netinet/ip_icmp.h>
 #include <stdint.h>
 
 #define PRIORITY_FORGED                                                                                                \
@@ -15,44 +18,143 @@
 
 static const uint8_t families[] = {AF_INET, AF_INET6};
 
-void drop_forged(struct batch *batch, const char *chain, bool from_loopback)
+void match_own(struct rule *rule, const struct nft_settings *settings)
 {
+    match_mark(rule, NFT_CMP_EQ, settings->mark);
+    if (settings->priority)
+        match_priority(rule, settings->priority);
+}
+
+static void drop_types(struct batch *batch, const char *chain, uint8_t family, const uint8_t *types, size_t n)
+{
+    uint32_t set = anonymous_set(batch, family == AF_INET ? KEY_ICMP_TYPE : KEY_ICMPV6_TYPE, types, n);
+    struct rule rule = rule_begin(batch, chain);
+    match_icmp_type_in(&rule, family, set);
+    match_has_user(&rule);
+    verdict(&rule, NF_DROP, NULL);
+}
+
+/* The kernel believes errors and redirects (RFC 792, RFC 4443, RFC 4861 section 4.5) whoever sends them. */
+static void chain_errors(struct batch *batch)
+{
+    static const uint8_t v4[] = {ICMP_DEST_UNREACH, ICMP_SOURCE_QUENCH, ICMP_REDIRECT, ICMP_TIME_EXCEEDED,
+                                 ICMP_PARAMETERPROB};
+    static const uint8_t v6[] = {ICMP6_DST_UNREACH, ICMP6_PACKET_TOO_BIG, ICMP6_TIME_EXCEEDED, ICMP6_PARAM_PROB,
+                                 ND_REDIRECT};
+    table_add_chain(batch, "errors");
+    drop_types(batch, "errors", AF_INET, v4, sizeof(v4));
+    drop_types(batch, "errors", AF_INET6, v6, sizeof(v6));
+}
+
+/* The kernel's own resets for refused connections have the refused address; they are related. */
+static void chain_foreign(struct batch *batch)
+{
+    table_add_chain(batch, "foreign");
+    struct rule rule = rule_begin(batch, "foreign");
+    match_has_user(&rule);
+    verdict(&rule, NF_DROP, NULL);
+    rule = rule_begin(batch, "foreign");
+    match_ct_other_state(&rule, NF_CT_STATE_BIT(IP_CT_RELATED));
+    verdict(&rule, NF_DROP, NULL);
+}
+
+/* Bound to a device, which takes no capability, a socket sends to this host's addresses on others through it. What was
+ * redirected is on its way to loopback all the same. */
+static void chain_strayed(struct batch *batch)
+{
+    table_add_chain(batch, "strayed");
+    struct rule rule = rule_begin(batch, "strayed");
+    match_ct_redirected(&rule);
+    verdict(&rule, NFT_RETURN, NULL);
+    rule = rule_begin(batch, "strayed");
+    verdict(&rule, NF_DROP, NULL);
+}
+
+void guard_loopback(struct batch *batch)
+{
+    static const uint8_t icmp[] = {IPPROTO_ICMP, IPPROTO_ICMPV6};
+    chain_errors(batch);
+    chain_foreign(batch);
+    chain_strayed(batch);
+    struct rule rule = rule_begin(batch, "loopback");
+    match_not_to_loopback(&rule);
+    verdict(&rule, NFT_JUMP, "strayed");
     for (size_t i = 0; i < 2; i++) {
-        struct rule rule = rule_begin(batch, chain);
-        if (from_loopback)
-            match_from_loopback(&rule);
+        rule = rule_begin(batch, "loopback");
+        match_foreign_source(&rule, families[i]);
+        verdict(&rule, NFT_JUMP, "foreign");
+    }
+    uint32_t set = anonymous_set(batch, KEY_PROTOCOL, icmp, sizeof(icmp));
+    rule = rule_begin(batch, "loopback");
+    match_protocol_in(&rule, set);
+    verdict(&rule, NFT_JUMP, "errors");
+}
+
+/* With a question of the application's from a port of the sidecar's there is a redirected connection whose replies have
+ * the upstream's address, and everybody can send such replies. Which sockets are the sidecar's tells IP_TRANSPARENT,
+ * see base/own_socket.h: were it the mark, who sets one on a socket of its own and hears nothing any more had found it. */
+static void refuse_redirected_answers(struct batch *batch, bool zones)
+{
+    struct rule rule = rule_begin(batch, "forged");
+    match_ct_redirected(&rule);
+    if (zones) /* a container runtime may redirect what the sidecar asks, too */
+        match_ct_other_zone(&rule, OWN_ZONE);
+    match_transparent_socket(&rule);
+    verdict(&rule, NF_DROP, NULL);
+}
+
+/* Without the mark of a route: what a frame cannot have either is a connection, which packets on loopback keep. */
+static void drop_foreign_frames(struct batch *batch)
+{
+    struct rule rule = rule_begin(batch, "forged");
+    match_ct_redirected(&rule);
+    verdict(&rule, NF_ACCEPT, NULL);
+    for (size_t i = 0; i < 2; i++) {
+        rule = rule_begin(batch, "forged");
         match_foreign_source(&rule, families[i]);
         match_ct_other_state(&rule, NF_CT_STATE_BIT(IP_CT_RELATED));
         verdict(&rule, NF_DROP, NULL);
     }
 }
 
-void chain_forged(struct batch *batch)
+void chain_forged(struct batch *batch, bool own_sockets, unsigned lacks)
 {
     struct table_hook hook = {
         .type = "filter", .number = NF_INET_PRE_ROUTING, .priority = PRIORITY_FORGED, .policy = NF_ACCEPT};
     table_add_base_chain(batch, "forged", &hook);
-    /* On loopback packets keep the connection that they got when they were sent. Answers to redirected questions have
-     * the address that was asked by now; a forged packet belongs to no redirected connection. */
     struct rule rule = rule_begin(batch, "forged");
-    match_from_loopback(&rule);
-    match_ct_redirected(&rule);
+    match_not_from_loopback(&rule);
     verdict(&rule, NF_ACCEPT, NULL);
-    drop_forged(batch, "forged", true);
+    if (own_sockets && !(lacks & LACKS_SOCKETS))
+        refuse_redirected_answers(batch, !(lacks & LACKS_ZONES));
+    if (lacks & LACKS_ROUTES) {
+        drop_foreign_frames(batch);
+        return;
+    }
+    rule = rule_begin(batch, "forged");
+    match_routed(&rule);
+    verdict(&rule, NF_ACCEPT, NULL);
+    rule = rule_begin(batch, "forged");
+    verdict(&rule, NF_DROP, NULL);
+}
+
+/* Nobody behind the rules sees what the sidecar's packets are known by. */
+static void hide_mark(struct batch *batch, const struct nft_settings *settings)
+{
+    struct rule rule = rule_begin(batch, "leaving");
+    match_own(&rule, settings);
+    rule_clears_mark(&rule, settings->priority);
 }
 
 /* Behind the routing, which only here is known: a redirected packet was on its way to another device before. */
-void chain_leaving(struct batch *batch, uint32_t mark, bool audit)
+void chain_leaving(struct batch *batch, const struct nft_settings *settings)
 {
     struct table_hook hook = {
         .type = "filter", .number = NF_INET_POST_ROUTING, .priority = PRIORITY_FILTER, .policy = NF_ACCEPT};
     table_add_base_chain(batch, "leaving", &hook);
-    if (mark) {
-        struct rule rule = rule_begin(batch, "leaving");
-        match_mark(&rule, NFT_CMP_EQ, mark);
-        rule_sets_mark(&rule, 0);
-    }
-    for (size_t i = 0; i < 2 && !audit; i++) {
+    if (settings->mark)
+        hide_mark(batch, settings);
+    for (size_t i = 0; i < 2 && !settings->audit; i++) {
         struct rule rule = rule_begin(batch, "leaving");
         match_not_to_loopback(&rule);
         match_loopback(&rule, PACKET_DESTINATION, NFT_CMP_EQ, families[i]);

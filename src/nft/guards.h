@@ -3,20 +3,29 @@
 #define NFT_GUARDS_H
 
 #include "nft/batch.h"
+#include "nft/expr.h"
 #include "nft/nft.h"
 
 #define OWN_ZONE 1 /* of the sidecar's connections: any but 0, where everybody else is */
 
-/* `forged`: what comes in through loopback has a source of this host. With CAP_NET_RAW a packet can be sent to oneself
- * that claims to be an upstream's answer. */
-void chain_forged(struct batch *batch);
-/* Drops packets whose source is not of this host; `from_loopback`: those that came in through it. For chains of packets
- * to this host, on which the kernel's own resets for refused connections have the refused address; they are related. */
-void drop_forged(struct batch *batch, const char *chain, bool from_loopback);
+/* What some kernels lack: conntrack zones, the netdev egress hook, the key rtclassid, the expression `socket`. */
+enum { LACKS_ZONES = 1, LACKS_FRAMES = 2, LACKS_ROUTES = 4, LACKS_SOCKETS = 8 };
+
+/* A socket of the sidecar's own sends this. Both secrets in one match: a rule that showed whether the first of them is
+ * right would let them be found one after the other. */
+void match_own(struct rule *rule, const struct nft_settings *settings);
+/* The first rules of the chain `loopback`, for packets that processes and the kernel send to this host, against those
+ * with CAP_NET_RAW: a source of another host, which would be an upstream's answer or a router's redirect; an error that
+ * no kernel found. And against those who send to an address of this host through a device, without any capability. */
+void guard_loopback(struct batch *batch);
+/* `forged`: what comes in through loopback was sent by the IP stack, so that guard_loopback() has seen it: frames that
+ * a process sends into it have no route. `own_sockets`: and what others sent is not for the sidecar's own sockets,
+ * where it would be believed. `lacks` is of LACKS_*. */
+void chain_forged(struct batch *batch, bool own_sockets, unsigned lacks);
 /* `leaving`: nobody behind the rules sees the sidecar's mark (0: there is none), who could sniff and use it. And unless
  * `audit`, what is sent to loopback's addresses stays on loopback: `egress` lets it pass as a matter of the sandbox
  * alone, but a socket that is bound to another device has it leave through that, and needs no capability for it. */
-void chain_leaving(struct batch *batch, uint32_t mark, bool audit);
+void chain_leaving(struct batch *batch, const struct nft_settings *settings);
 /* `forward`: a sandbox routes for nobody. What is routed never meets the output chains, and with a frame sent into
  * loopback and forwarding switched on the application could have itself routed. */
 void chain_forward(struct batch *batch);

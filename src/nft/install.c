@@ -3,6 +3,7 @@
 #include "base/loop.h"
 #include "nft/devices.h"
 #include "nft/frames.h"
+#include "nft/guards.h"
 #include "nft/peer_chains.h"
 #include "nft/peer_memory.h"
 #include "nft/plan.h"
@@ -29,21 +30,21 @@ static int try_tables(struct install *install, struct conn *conn, const struct t
 {
     _cleanup_batch_ struct batch *batch = NULL;
     _cleanup_devices_ struct if_nameindex *devices = NULL;
-    bool guards = tables->settings->filter && !tables->settings->audit && !install->no_frames;
+    bool can_guard = !(install->lacks & LACKS_FRAMES), guards = can_guard && !tables->settings->audit;
     int error = guards ? list_devices(&devices, why) : 0;
     if (error)
         return error;
     if (batch_new(&batch))
         return why_set(why, -ENOMEM, "out of memory");
     batch_begin(batch);
-    bool gated = plan_install(batch, tables->settings, tables->policy, !install->no_zones);
+    bool gated = plan_install(batch, tables->settings, tables->policy, install->lacks);
     if (tables->settings->filter)
         changes_encode_all(tables->changes, batch, clock_monotonic_ns());
     if (tables->settings->log_peers)
         peer_memory_carry(conn, batch);
     if (guards)
-        frames_plan(batch, devices);
-    else if (!install->no_frames)
+        frames_plan(batch, devices, !tables->settings->filter);
+    else if (can_guard)
         frames_remove(batch);
     error = conn_commit(conn, batch, why);
     if (error)
@@ -58,23 +59,20 @@ static int try_tables(struct install *install, struct conn *conn, const struct t
     return conn_commit(conn, batch, why);
 }
 
-/* Leaves out what hooks and zones this kernel lacks. */
+/* Leaves out what hooks, keys and zones this kernel lacks. */
 static int try_without(struct install *install, struct conn *conn, const struct tables *tables, struct why *why)
 {
-    bool no_zones = install->no_zones, no_frames = install->no_frames;
+    unsigned lacks = install->lacks;
     int error = -ENOENT;
     for (size_t i = 0; i < TRIES && error == -ENOENT; i++)
         error = try_tables(install, conn, tables, why);
-    /* The kernel does not say which of the two it lacks. */
-    for (unsigned without = 1; without < 4 && error == -EOPNOTSUPP; without++) {
-        install->no_frames = no_frames || without & 1;
-        install->no_zones = no_zones || without & 2;
+    /* The kernel does not say which of them it lacks. */
+    for (unsigned without = 1; without < LACKS_SOCKETS && error == -EOPNOTSUPP; without++) {
+        install->lacks = lacks | without;
         error = try_tables(install, conn, tables, why);
     }
-    if (error) {
-        install->no_zones = no_zones;
-        install->no_frames = no_frames;
-    }
+    if (error)
+        install->lacks = lacks;
     return error;
 }
 
@@ -85,13 +83,13 @@ static bool is_unknown(int error)
 }
 
 /* By a transaction that fails at its end, if not before, so that it changes nothing. */
-static bool lacks_peers(struct conn *conn)
+static bool refuses(struct conn *conn, void (*plan)(struct batch *batch))
 {
     _cleanup_batch_ struct batch *batch = NULL;
     if (batch_new(&batch))
         return false;
     batch_begin(batch);
-    plan_peers_trial(batch);
+    plan(batch);
     return is_unknown(conn_commit(conn, batch, NULL));
 }
 
@@ -108,19 +106,30 @@ int install_tables(struct install *install, struct conn *conn, const struct nft_
         error = try_without(install, conn, &tables, why);
     }
     /* Not tried before: a transaction that fails takes the kernel 10 ms, which every start would wait for. */
-    if (!is_unknown(error) || !chosen.log_peers || !lacks_peers(conn))
+    if (!is_unknown(error))
         return error;
-    chosen.log_peers = false;
+    unsigned lacks = install->lacks;
+    if (!settings->audit && !(lacks & LACKS_SOCKETS) && refuses(conn, plan_sockets_trial))
+        install->lacks |= LACKS_SOCKETS;
+    if (chosen.log_peers)
+        chosen.log_peers = !refuses(conn, plan_peers_trial);
+    bool no_peers = settings->log_peers && !chosen.log_peers;
+    if (install->lacks == lacks && no_peers == install->no_peers)
+        return error;
     error = try_without(install, conn, &tables, why);
-    install->no_peers = !error;
+    if (error)
+        install->lacks = lacks;
+    else
+        install->no_peers = no_peers;
     return error;
 }
 
-int install_devices(struct install *install, struct conn *conn, bool *ret_sent, struct why *why)
+int install_devices(struct install *install, struct conn *conn, const struct nft_settings *settings, bool *ret_sent,
+                    struct why *why)
 {
     *ret_sent = false;
     int error = -ENOENT;
-    for (size_t i = 0; i < TRIES && error == -ENOENT && !install->no_frames; i++) {
+    for (size_t i = 0; i < TRIES && error == -ENOENT && !(install->lacks & LACKS_FRAMES); i++) {
         _cleanup_batch_ struct batch *batch = NULL;
         _cleanup_devices_ struct if_nameindex *devices = NULL;
         error = list_devices(&devices, why);
@@ -129,45 +138,47 @@ int install_devices(struct install *install, struct conn *conn, bool *ret_sent, 
         if (batch_new(&batch))
             return why_set(why, -ENOMEM, "out of memory");
         batch_begin(batch);
-        frames_plan(batch, devices);
+        frames_plan(batch, devices, !settings->filter);
         error = conn_commit(conn, batch, why);
         if (!error) {
             install_done(install);
             install->devices = take_pointer(devices);
             *ret_sent = true;
         }
-        install->no_frames = error == -EOPNOTSUPP; /* found out at the first device only */
+        if (error == -EOPNOTSUPP) /* found out at the first device only */
+            install->lacks |= LACKS_FRAMES;
     }
-    return install->no_frames ? 0 : error;
+    return install->lacks & LACKS_FRAMES ? 0 : error;
 }
 
-static void begin_closed(struct batch *batch, bool replaces)
+static int try_closed(struct conn *conn, struct batch *batch, bool replaces, unsigned lacks, struct why *why)
 {
+    _cleanup_devices_ struct if_nameindex *devices = NULL;
+    int error = lacks & LACKS_FRAMES ? 0 : list_devices(&devices, why);
+    if (error)
+        return error;
     batch_begin(batch);
     if (replaces)
         plan_remove(batch);
-    plan_closed(batch);
+    plan_closed(batch, lacks);
+    if (devices)
+        frames_plan(batch, devices, false);
+    return conn_commit(conn, batch, why);
 }
 
 int install_closed(struct conn *conn, bool replaces, struct why *why)
 {
+    static const unsigned lacks[] = {0, LACKS_FRAMES, LACKS_ROUTES | LACKS_FRAMES};
     _cleanup_batch_ struct batch *batch = NULL;
-    int error = -ENOENT;
+    int error = -EOPNOTSUPP;
     if (batch_new(&batch))
         return why_set(why, -ENOMEM, "out of memory");
-    for (size_t i = 0; i < TRIES && error == -ENOENT; i++) {
-        _cleanup_devices_ struct if_nameindex *devices = NULL;
-        error = list_devices(&devices, why);
-        if (error)
-            return error;
-        begin_closed(batch, replaces);
-        frames_plan(batch, devices);
-        error = conn_commit(conn, batch, why);
+    for (size_t i = 0; i < sizeof(lacks) / sizeof(lacks[0]) && error == -EOPNOTSUPP; i++) {
+        error = -ENOENT;
+        for (size_t k = 0; k < TRIES && error == -ENOENT; k++)
+            error = try_closed(conn, batch, replaces, lacks[i], why);
     }
-    if (error != -EOPNOTSUPP)
-        return error;
-    begin_closed(batch, replaces);
-    return conn_commit(conn, batch, why);
+    return error;
 }
 
 int install_nothing(struct conn *conn, struct why *why)

@@ -10,8 +10,7 @@
 
 /* Zero-initialised at first. */
 struct install {
-    bool no_zones;                /* the kernel has no conntrack zones */
-    bool no_frames;               /* the kernel has no hook for frames that leave */
+    unsigned lacks;               /* of LACKS_*: what the kernel was found to lack */
     bool no_peers;                /* the kernel does not take the rules that show direct connections */
     uint32_t n_rules;             /* of both tables, at the newest install_tables() */
     struct if_nameindex *devices; /* those whose frames are guarded */
@@ -22,7 +21,8 @@ struct install {
 int install_tables(struct install *install, struct conn *conn, const struct nft_settings *settings,
                    const struct nft_policy *policy, const struct changes *changes, struct why *why);
 /* Guards the devices that there are now; nothing is sent when they are the same as before. */
-int install_devices(struct install *install, struct conn *conn, bool *ret_sent, struct why *why);
+int install_devices(struct install *install, struct conn *conn, const struct nft_settings *settings, bool *ret_sent,
+                    struct why *why);
 /* Closes the namespace, unless there is a table that is not to be replaced; takes all tables away. Each is one
  * transaction. */
 int install_closed(struct conn *conn, bool replaces, struct why *why);

@@ -3,6 +3,7 @@
 #include "base/loop.h"
 #include "nft/ended.h"
 #include "nft/flows.h"
+#include "nft/guards.h"
 #include "nft/inspect.h"
 #include "nft/kept.h"
 #include "nft/learn.h"
@@ -171,7 +172,12 @@ int nft_write_kept(struct nft *nft, struct why *why)
 
 bool nft_guards_frames(const struct nft *nft)
 {
-    return !nft->install.no_frames;
+    return !(nft->install.lacks & LACKS_FRAMES);
+}
+
+bool nft_guards_answers(const struct nft *nft)
+{
+    return !(nft->install.lacks & LACKS_SOCKETS);
 }
 
 bool nft_logs_peers(const struct nft *nft)

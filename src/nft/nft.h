@@ -24,6 +24,7 @@ struct nft_settings {
     bool audit;                        /* what would be refused is logged and let through, and no flow is ended */
     uint16_t dns_port;                 /* where port 53 is redirected to, on this host */
     uint32_t mark;                     /* SO_MARK of the sidecar's own packets, not 0 */
+    uint32_t priority;                 /* SO_PRIORITY of the same packets; 0: the mark alone tells them */
     const struct sock_addr *upstreams; /* the mark opens their ports, and port 53, to any address */
     size_t n_upstreams;                /* at most NFT_UPSTREAMS_MAX */
     const struct search_text *search;  /* kept for nft_recall_search(), which is all; NULL: nothing is kept */
@@ -69,6 +70,9 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
 int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
 /* Whether raw frames (AF_PACKET) are kept from leaving; false on kernels without the netdev egress hook. */
 bool nft_guards_frames(const struct nft *nft);
+/* Whether replies to redirected questions are kept from the sidecar's own sockets; false on kernels without nft_socket.
+ */
+bool nft_guards_answers(const struct nft *nft);
 /* Whether rules show direct connections: `log_peers`, unless the kernel does not take them. */
 bool nft_logs_peers(const struct nft *nft);
 /* Replaces the static sets and the default, and takes learned addresses away for which `still_allowed` says no for

@@ -108,7 +108,7 @@ static int put_in_place(struct nft *nft, uint32_t generation, bool *ret_repaired
 static int guard_devices(struct nft *nft, struct why *why)
 {
     bool sent;
-    int error = install_devices(&nft->install, nft->conn, &sent, why);
+    int error = install_devices(&nft->install, nft->conn, nft->settings, &sent, why);
     if (error || sent)
         metric_add(nft->settings->metrics, error ? METRIC_NFT_ERRORS : METRIC_NFT_UPDATES, 1);
     if (sent)
@@ -132,7 +132,7 @@ int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)
     *ret_repaired = false;
     if (nft->damaged)
         error = put_in_place(nft, generation, ret_repaired, why);
-    else if (nft_refuses(nft->settings))
+    else if (!nft->settings->audit)
         error = guard_devices(nft, why);
     if (!error)
         nft_look_for_dns(nft);

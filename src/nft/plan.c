@@ -98,7 +98,18 @@ void plan_open(struct batch *batch)
     chain_open_gate(batch);
 }
 
-bool plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy, bool zones)
+static bool any_on_loopback(const struct nft_settings *settings)
+{
+    for (size_t i = 0; i < settings->n_upstreams; i++) {
+        struct ip_addr addr = sock_addr_ip(&settings->upstreams[i]);
+        if (ip_is_loopback(&addr))
+            return true;
+    }
+    return false;
+}
+
+bool plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy,
+                  unsigned lacks)
 {
     plan_remove(batch);
     table_add(batch, 0);
@@ -115,12 +126,15 @@ bool plan_install(struct batch *batch, const struct nft_settings *settings, cons
         put_search(batch, settings->search);
     if (settings->kept)
         kept_declare(batch, settings->kept);
+    bool zones = !(lacks & LACKS_ZONES);
     if (zones)
         chain_own(batch, settings);
     chain_dns(batch, settings);
     if (!settings->audit)
-        chain_forged(batch);
-    chain_leaving(batch, settings->mark, settings->audit);
+        chain_forged(batch, zones || !any_on_loopback(settings), lacks);
+    chain_leaving(batch, settings);
+    if (!settings->filter && !settings->audit)
+        chain_unredirected(batch, settings);
     if (!settings->filter)
         return false;
     for (size_t i = 0; i < NFT_POLICY_SETS; i++) {
@@ -207,11 +221,19 @@ void plan_policy(struct batch *batch, const struct nft_settings *settings, const
         table_set_policy(batch, "egress", chain_policy(settings, after->default_allow)); /* as it is */
 }
 
-void plan_closed(struct batch *batch)
+void plan_closed(struct batch *batch, unsigned lacks)
 {
+    static const struct nft_settings nobody = {0};
     table_add(batch, NLM_F_EXCL);
     chain_egress_closed(batch);
-    chain_forged(batch);
+    chain_forged(batch, false, lacks);
     chain_forward(batch);
-    chain_leaving(batch, 0, false);
+    chain_leaving(batch, &nobody);
+}
+
+void plan_sockets_trial(struct batch *batch)
+{
+    table_add(batch, 0);
+    chain_forged(batch, true, LACKS_ZONES | LACKS_ROUTES);
+    table_add(batch, NLM_F_EXCL);
 }

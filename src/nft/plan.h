@@ -11,12 +11,12 @@
 
 /* Takes the table away whether or not there is one. */
 void plan_remove(struct batch *batch);
-/* Replaces whatever table bears our name by ours; learned and revoked addresses are empty. `zones`: with
- * the chains `own` and `inbound`, which kernels without conntrack zones refuse. True when it is to be followed by
+/* Replaces whatever table bears our name by ours; learned and revoked addresses are empty. `lacks`:
+ * what to do without, of LACKS_*. True when it is to be followed by
  * plan_open(), before which only what no range decides about passes: kernels show new ranges later than the rules of
  * the same transaction. */
 bool plan_install(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *policy,
-                  bool zones);
+                  unsigned lacks);
 void plan_open(struct batch *batch);
 /* From one policy to another, by the ranges that change or, when they are many or `whole`, by all of them. At least one
  * message needs the table, so that a table that went away is an error; so are ranges that are to go and are not there.
@@ -24,6 +24,8 @@ void plan_open(struct batch *batch);
 void plan_policy(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *before,
                  const struct nft_policy *after, bool whole);
 /* Makes a table that refuses everything; the transaction fails with -EEXIST when there is a table. */
-void plan_closed(struct batch *batch);
+void plan_closed(struct batch *batch, unsigned lacks);
+/* To be tried, and to fail: -EEXIST in the end, what the kernel says of an expression that it lacks before. */
+void plan_sockets_trial(struct batch *batch);
 
 #endif

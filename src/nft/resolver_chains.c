@@ -46,10 +46,10 @@ bool resolver_is_exempt(const struct nft_settings *settings, const struct ip_add
     return false;
 }
 
-static void accept_exempt_dns(struct batch *batch, const char *chain)
+void accept_exempt_dns(struct batch *batch, const char *chain, const struct nft_settings *settings)
 {
     char name[SET_NAME_MAX];
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2 && settings->n_exempt; i++) {
         struct rule rule = rule_to_port(batch, chain, PORT_DNS);
         match_destination_in(&rule, families[i], set_name("exempt", families[i], name));
         verdict(&rule, NF_ACCEPT, NULL);
@@ -64,7 +64,7 @@ void chain_own(struct batch *batch, const struct nft_settings *settings)
 {
     table_add_output_chain(batch, "own", "filter", PRIORITY_OWN, NF_ACCEPT);
     struct rule rule = rule_begin(batch, "own");
-    match_mark(&rule, NFT_CMP_EQ, settings->mark);
+    match_own(&rule, settings);
     rule_sets_zone(&rule, OWN_ZONE);
 }
 
@@ -72,10 +72,9 @@ void chain_dns(struct batch *batch, const struct nft_settings *settings)
 {
     table_add_output_chain(batch, "dns", "nat", PRIORITY_DNS, NF_ACCEPT);
     struct rule rule = rule_begin(batch, "dns");
-    match_mark(&rule, NFT_CMP_EQ, settings->mark);
+    match_own(&rule, settings);
     verdict(&rule, NF_ACCEPT, NULL);
-    if (settings->n_exempt)
-        accept_exempt_dns(batch, "dns");
+    accept_exempt_dns(batch, "dns", settings);
     rule = rule_to_port(batch, "dns", PORT_DNS);
     verdict_redirect(&rule, settings->dns_port);
 }
@@ -107,10 +106,9 @@ void egress_resolvers(struct batch *batch, const struct nft_settings *settings)
     uint16_t ports[OWN_PORTS_MAX];
     size_t n = own_ports(settings, ports);
     struct rule rule = rule_to_ports(batch, "egress", ports, n);
-    match_mark(&rule, NFT_CMP_EQ, settings->mark);
+    match_own(&rule, settings);
     verdict(&rule, NF_ACCEPT, NULL);
-    if (settings->n_exempt)
-        accept_exempt_dns(batch, "egress");
+    accept_exempt_dns(batch, "egress", settings);
     for (size_t i = 0; i < settings->n_upstreams; i++) {
         struct ip_addr addr = sock_addr_ip(&settings->upstreams[i]);
         uint16_t port = sock_addr_port(&settings->upstreams[i]);

@@ -10,6 +10,8 @@
 /* A rule for packets to this TCP or UDP port. */
 struct rule rule_to_port(struct batch *batch, const char *chain, uint16_t port);
 bool resolver_is_exempt(const struct nft_settings *settings, const struct ip_addr *addr);
+/* DNS to exempt servers; no rule when there are none. */
+void accept_exempt_dns(struct batch *batch, const char *chain, const struct nft_settings *settings);
 /* `own`: keeps the sidecar's connections in a conntrack zone of their own. -EOPNOTSUPP by the kernel without
  * CONFIG_NF_CONNTRACK_ZONES. */
 void chain_own(struct batch *batch, const struct nft_settings *settings);

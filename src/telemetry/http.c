@@ -184,7 +184,7 @@ int http_post_start(struct http *http, struct http_post *post)
     transfer->http = http;
     transfer->curl = &http->curl;
     transfer->post = post;
-    transfer->mark = http->settings.mark;
+    transfer->own = http->settings.own;
     transfer->end_ns = clock_monotonic_ns() + post->timeout_ms * NS_PER_MS;
     if (url_parse(post->url, &transfer->url)) {
         free(transfer);

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/lookup.h"
+#include "base/own_socket.h"
 #include "base/why.h"
 
 #include <stdbool.h>
@@ -57,7 +58,7 @@ struct http_post {
 struct http;
 
 struct http_settings {
-    uint32_t mark;            /* SO_MARK; 0: none */
+    const struct own_mark *own; /* of the sockets; NULL: none */
     struct lookup_hook names; /* who resolves */
     int wake_fd;              /* an eventfd that ends http_wait(); borrowed */
 };

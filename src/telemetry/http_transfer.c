@@ -121,9 +121,14 @@ void http_transfer_judge(struct http_transfer *transfer, CURLcode code)
 static int set_mark(void *ctx, curl_socket_t fd, curlsocktype purpose)
 {
     const struct http_transfer *transfer = ctx;
-    if (!transfer->mark || !setsockopt(fd, SOL_SOCKET, SO_MARK, &transfer->mark, sizeof(transfer->mark)))
+    int domain;
+    socklen_t len = sizeof(domain);
+    if (!transfer->own)
         return CURL_SOCKOPT_OK;
-    return CURL_SOCKOPT_ERROR;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) ||
+        own_socket_prepare(fd, (sa_family_t)domain, transfer->own))
+        return CURL_SOCKOPT_ERROR;
+    return CURL_SOCKOPT_OK;
 }
 
 /* libcurl wants to resolve something: it must not, see http.h. */

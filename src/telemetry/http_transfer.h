@@ -3,6 +3,7 @@
 #define TELEMETRY_HTTP_TRANSFER_H
 
 #include "base/curl.h"
+#include "base/own_socket.h"
 #include "base/url.h"
 #include "telemetry/http.h"
 
@@ -16,7 +17,7 @@ struct http_transfer {
     struct url url;
     uint64_t end_ns;
     bool moved; /* by http_step(), once at least */
-    uint32_t mark;
+    const struct own_mark *own;
     CURL *easy; /* once the address is known */
     struct curl_slist *headers, *addresses;
     size_t header_bytes;

@@ -50,7 +50,7 @@ int network_new(const struct network_settings *settings, int wake_fd, struct log
         return why_set(why, -ENOMEM, "network: out of memory");
     network->settings = *settings;
     network->due_ms = UINT_MAX;
-    struct http_settings http = {.mark = settings->mark, .names = settings->names, .wake_fd = wake_fd};
+    struct http_settings http = {.own = settings->own, .names = settings->names, .wake_fd = wake_fd};
     int error = http_new(&http, &network->http);
     if (!error && has_endpoint(settings) && (error = http_load(network->http, why)))
         return error;

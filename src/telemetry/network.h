@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/lookup.h"
 #include "base/metrics.h"
+#include "base/own_socket.h"
 #include "base/why.h"
 #include "telemetry/collect.h"
 #include "telemetry/otel_env.h"
@@ -17,7 +18,7 @@
 
 /* Pointers are borrowed for the life of the network. */
 struct network_settings {
-    uint32_t mark;            /* SO_MARK of all sockets */
+    const struct own_mark *own; /* of all sockets; NULL: none */
     struct lookup_hook names; /* resolves the names of endpoints */
     const char *webhook;      /* URL told of denied names, see webhook.h; NULL: none */
     const char *sandbox_id;   /* may be NULL */

@@ -1,9 +1,10 @@
 """Ways out past the IP stack: frames of packet sockets, on every device."""
 
 import contextlib
-import re
 
-from tests.attack.suite import NO_FAMILY, SENTINEL, attack
+from tests.attack import moves, names
+from tests.attack.packets import secrets_of
+from tests.attack.suite import DNS, NO_FAMILY, SENTINEL, attack
 from tests.support import attacker
 from tests.support.tap import Tap
 from tests.support.waiting import wait_until
@@ -16,9 +17,7 @@ ETHERTYPES = [0x0000, 0x05dc, 0x8035, 0x8100, 0x88a8, 0x8847, 0x8863, 0x8864, 0x
 
 def _mark(scene):
     """The sidecar's, as if it had been guessed."""
-    if scene.control:
-        return 0
-    return int(re.search(r"chain own .*?meta mark (0x\w+)", scene.sandbox.table(), re.DOTALL).group(1), 16)
+    return 0 if scene.control else secrets_of(scene)["mark"]
 
 
 def _guarded(scene, device):
@@ -108,3 +107,29 @@ def frames_after_the_table_was_deleted(scene):
         wait_until(lambda: _guarded(scene, "eth0"), what="the table to be back")
     scene.run(attacker.frames_of, "eth0", scene.mac, scene.token, *ETHERTYPES)
     return scene.left(SOURCE)
+
+
+@attack(modes=(DNS,), net_raw=True)
+def question_in_a_frame(scene):
+    """No redirect sees it."""
+    scene.guard()
+    scene.run(attacker.question_in_a_frame, "eth0", scene.mac, scene.own, scene.google,
+              names.message(names.denied_name(scene)))
+    return scene.left()
+
+
+@attack(families=NO_FAMILY, net_raw=True)
+def data_in_arp(scene):
+    """Of the size that the kernel sends."""
+    scene.guard()
+    scene.run(attacker.arp, "eth0", scene.token)
+    return scene.left()
+
+
+@attack()
+def data_in_group_reports(scene):
+    """The kernel tells the neighbours which groups a process listens to, and from whom (RFC 3810, RFC 3376). It takes no
+    capability, and group and sources may be any octets."""
+    scene.guard(RULES={"defaultAction": "allow"})
+    group = scene.run(moves.join_group, "eth0", scene.token, scene.v6)
+    return scene.left(group)

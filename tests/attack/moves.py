@@ -1,12 +1,16 @@
 """What the application does with ordinary sockets. Errors of sending are no answer: what left is seen outside."""
 
 import contextlib
+import ipaddress
+import select
 import socket
 import struct
 
 from tests.support.tcpclient import family_of
 
 PATIENCE_S = 2
+REPORT_S = 0.3  # the kernel says it within a few milliseconds
+MCAST_JOIN_SOURCE_GROUP = 46
 
 
 def bound_to(device, family, kind):
@@ -70,3 +74,24 @@ def talk(address, port, data):
         sock.settimeout(PATIENCE_S)
         sock.connect((address, port))
         sock.sendall(data.encode())
+
+
+def _group_source(device, group, source):
+    """struct group_source_req (RFC 3678 section 5.1)."""
+    def storage(address):
+        packed = ipaddress.ip_address(address).packed
+        head = struct.pack("=HHI", socket.AF_INET6, 0, 0) if len(packed) == 16 else struct.pack("=HH", socket.AF_INET, 0)
+        return (head + packed).ljust(128, b"\0")
+    return struct.pack("@Q", socket.if_nametoindex(device)) + storage(group) + storage(source)
+
+
+def join_group(device, data, v6):
+    """Listens to a group whose address is made of the data; returns the address."""
+    octets = data.encode()[:11]
+    group = str(ipaddress.IPv6Address(b"\xff\x0e\0\0\0" + octets) if v6 else ipaddress.IPv4Address(b"\xef" + octets[-3:]))
+    with socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP,
+                        _group_source(device, group, "2001:db8::1" if v6 else "192.0.2.1"))
+        select.select([], [], [], REPORT_S)
+    select.select([], [], [], REPORT_S)
+    return group

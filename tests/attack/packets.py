@@ -1,10 +1,11 @@
 """Ways out for packets: of ordinary sockets, of raw ones, of every protocol, whole and in pieces."""
 
 import contextlib
+import re
 import socket
 
-from tests.attack import moves
-from tests.attack.suite import BOTH_MODES, attack
+from tests.attack import moves, names
+from tests.attack.suite import BOTH_MODES, DNS, attack
 from tests.support import attacker, dnsclient
 from tests.support.resolver import Resolver, good
 from tests.support.tcpclient import family_of
@@ -74,6 +75,24 @@ def loopback_address_through_a_device(scene):
     return scene.left()
 
 
+@attack()
+def address_of_another_device_through_this_one(scene):
+    """Of the sandbox itself, but the socket is bound to a device, which takes no capability."""
+    address = "fd00:7::2" if scene.v6 else "10.0.7.2"
+    scene.internet.ip(f"link add second type veth peer name second netns {scene.sandbox.name}")
+    try:
+        for namespace in scene.internet, scene.sandbox:
+            namespace.ip("link set second up")
+        scene.sandbox.ip("addr add 10.0.7.2/24 dev second")
+        scene.sandbox.ip("addr add fd00:7::2/64 dev second nodad")
+        scene.guard()
+        for port in 53, PORT:
+            scene.run(moves.send, address, port, scene.token, "eth0")
+        return scene.left()
+    finally:
+        scene.internet.ip("link del second")
+
+
 # --- ports that are closed whatever the address ---
 
 @attack()
@@ -125,6 +144,25 @@ def marks(scene):
 
 
 @attack(net_raw=True)
+def half_of_the_secret(scene):
+    """The sidecar's mark without its priority, and the priority without the mark: neither shows that it was right."""
+    scene.guard()
+    own = {} if scene.control else secrets_of(scene)
+    for name, key in (attacker.SO_MARK, "mark"), (attacker.SO_PRIORITY, "priority"):
+        options = [(socket.SOL_SOCKET, name, own.get(key, 7).to_bytes(4, "little").hex())]
+        for address, port in (scene.denied, 53), (scene.denied, PORT), (scene.denied, 853):
+            scene.run(moves.send, address, port, scene.token, None, options)
+    return scene.left()
+
+
+def secrets_of(scene):
+    """What the sidecar's own packets are known by."""
+    rule = re.search(r"chain own .*?meta mark (0x\w+) meta priority (\S+)", scene.sandbox.table(), re.DOTALL)
+    major, minor = rule[2].split(":")
+    return {"mark": int(rule[1], 16), "priority": int(major or "0", 16) << 16 | int(minor or "0", 16)}
+
+
+@attack(net_raw=True)
 def raw_packet(scene):
     scene.guard()
     scene.run(attacker.raw, scene.own, scene.foreign, scene.denied)
@@ -144,6 +182,14 @@ def raw_fragments(scene):
     """First and later ones, complete and not."""
     scene.guard()
     scene.run(attacker.fragments, scene.own, scene.denied)
+    return scene.left()
+
+
+@attack(modes=(DNS,), net_raw=True)
+def question_in_fragments(scene):
+    """The port is in the first one only, and the redirect looks at no other."""
+    scene.guard()
+    scene.run(attacker.question_in_fragments, scene.own, scene.google, names.message(names.denied_name(scene)))
     return scene.left()
 
 

