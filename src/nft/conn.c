@@ -5,6 +5,7 @@
 #include <libnftnl/common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define SEND_OVERHEAD 32 /* what the kernel wants free in the send buffer beside the message */
@@ -12,7 +13,8 @@
 struct conn {
     struct mnl_socket *socket;
     uint32_t seq;        /* of the newest message sent */
-    uint32_t generation; /* of the rule set after our newest transaction, if nobody else changes it */
+    /* of the rule set after our newest transaction, if nobody else changes it; other threads read it */
+    _Atomic uint32_t generation;
     uint32_t answered;   /* the generation as the kernel said it last */
     size_t send_room;
     /* Below 32 KiB the kernel's larger answers are cut. */
@@ -201,6 +203,12 @@ int conn_others_changed(struct conn *conn, bool *ret, uint32_t *ret_generation, 
     *ret = conn->answered != conn->generation;
     *ret_generation = conn->answered;
     return 0;
+}
+
+bool conn_is_behind(struct conn *asker, const struct conn *conn)
+{
+    /* In this order: what is made meanwhile looks like a change, never the other way round. */
+    return ask_generation(asker, NULL) || asker->answered != atomic_load(&conn->generation);
 }
 
 void conn_accept_generation(struct conn *conn, uint32_t generation)

@@ -31,6 +31,7 @@ void nft_free(struct nft *nft)
     install_done(&nft->install);
     batch_free(nft->batch);
     conn_free(nft->conn);
+    conn_free(nft->asker);
     free(nft);
 }
 
@@ -50,6 +51,8 @@ int nft_open(const struct nft_settings *settings, struct nft **ret, struct why *
     nft->settings = settings;
     nft->dns_looks = DNS_LOOKS;
     int error = conn_open(&nft->conn, why);
+    if (!error)
+        error = conn_open(&nft->asker, why);
     if (!error)
         error = restore_is_open(nft->conn, &nft->is_first, why);
     if (error)

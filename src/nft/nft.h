@@ -67,6 +67,11 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
  * frames of network devices that are new are guarded. To be called every second or so. On failure the table may not be
  * in place: call again. */
 int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
+/* Whether anyone changed nftables since nft_keep() looked, or this process is just doing so: what it said may not hold any
+ * more. For one other thread than the rest, while `nft` lives; takes 2 µs. */
+bool nft_is_behind(const struct nft *nft);
+/* nft_keep() compares the table at its next call even if it did so a moment ago. */
+void nft_look_at_once(struct nft *nft);
 /* Whether raw frames (AF_PACKET) are kept from leaving; false on kernels without the netdev egress hook. */
 bool nft_guards_frames(const struct nft *nft);
 /* Whether rules show direct connections: `log_peers`, unless the kernel does not take them. */

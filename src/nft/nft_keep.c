@@ -116,6 +116,16 @@ static int guard_devices(struct nft *nft, struct why *why)
     return error;
 }
 
+bool nft_is_behind(const struct nft *nft)
+{
+    return conn_is_behind(nft->asker, nft->conn);
+}
+
+void nft_look_at_once(struct nft *nft)
+{
+    nft->look_after_ns = 0;
+}
+
 int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)
 {
     bool changed;
