@@ -93,6 +93,7 @@ static void keep_fired(struct loop_timer *timer)
 {
     struct daemon *daemon = timer->owner;
     atomic_store_explicit(&daemon->turned_ns, loop_now(daemon->loop), memory_order_relaxed);
+    notify_alive(&daemon->notify);
     keep_table(daemon);
     tell_of_seen(daemon);
     loop_timer_set(daemon->loop, timer, loop_now(daemon->loop) + KEEP_NS);

@@ -68,6 +68,7 @@ struct daemon {
     struct daemon_end end; /* what it will be */
     struct loop_timer drain, deadline;
     bool stopping, api_stopped, flushing;
+    bool api_abandoned; /* it could not be stopped and still runs: nothing that it uses may be released */
     pthread_t stopper;
     struct mail api_gone, flushed;
 };

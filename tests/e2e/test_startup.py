@@ -60,14 +60,7 @@ def _refuses(world, settings, code=CONFIG_ERROR, says=(), through=()):
 
 @pytest.mark.parametrize("number, name", [(2, "export thread"), (3, "HTTP server's thread")])
 def test_thread_that_cannot_be_started(world, server, tmp_path, number, name):
-    """Of those that nothing works without; the first one looks for open flows."""
-    _refuses(world, {}, UNAVAILABLE, says=[name], through=preloaded("failing", tmp_path, FAILING_THREAD=number))
-    _is_closed(world, server)
-
-
-@pytest.mark.parametrize("number, name", [(2, "export thread"), (3, "HTTP server's thread")])
-def test_thread_that_cannot_be_started(world, server, tmp_path, number, name):
-    """The first one looks for open flows, and the loop can do without."""
+    """Of those that nothing works without; the first one looks for open flows, and the loop can do without."""
     through = preloaded("failing", tmp_path, FAILING_THREAD=number)
     _refuses(world, {}, UNAVAILABLE, says=[name], through=through)
     _is_closed(world, server)

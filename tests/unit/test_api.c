@@ -241,7 +241,6 @@ START_TEST(livez_is_about_the_process_alone)
     struct answer answer = client_call(&f, "HEAD", "/livez", NULL, NULL);
     ck_assert_int_eq(answer.status, 503);
     buf_done(&answer.body);
-    fixture_release(&f);
 }
 END_TEST
 
