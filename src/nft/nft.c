@@ -155,6 +155,7 @@ int nft_commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, st
     return 0;
 }
 
+/* Changes nothing that is enforced, so it is not counted. */
 int nft_write_kept(struct nft *nft, struct why *why)
 {
     _cleanup_batch_ struct batch *batch = NULL;
@@ -163,12 +164,12 @@ int nft_write_kept(struct nft *nft, struct why *why)
         return why_set(why, -ENOMEM, "out of memory");
     batch_begin(batch);
     int error = kept_replace(batch, nft->settings->kept);
-    error = error ? why_set(why, error, "it is too long") : nft_commit(nft, batch, why);
+    error = error ? why_set(why, error, "it is too long") : conn_commit(nft->conn, batch, why);
     if (!error)
         return 0;
     batch_begin(batch);
     kept_replace(batch, &nothing);
-    nft_commit(nft, batch, NULL);
+    conn_commit(nft->conn, batch, NULL);
     return error;
 }
 
