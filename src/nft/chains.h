@@ -15,6 +15,8 @@ void chain_set_default(struct batch *batch, const struct nft_settings *settings,
  * place, and says whether one that is there refuses. */
 uint32_t chain_policy(const struct nft_settings *settings, bool default_allow);
 /* `egress` of a closed sandbox: loopback and replies of connections from outside, nothing else. Uses no named set. */
-void chain_egress_closed(struct batch *batch);
+void chain_egress_closed(struct batch *batch, bool drops);
+/* The same without replies, and without anything that a kernel may have as a module. */
+void chain_egress_shut(struct batch *batch);
 
 #endif

@@ -15,6 +15,9 @@ void conn_free(struct conn *conn);
  * -ENOBUFS: the verdict was lost, and whether the kernel changed could not be told either. */
 int conn_commit(struct conn *conn, struct batch *batch, struct why *why);
 
+/* The module that the kernel lacked at the newest conn_commit(); NULL when that failed for another reason, or not. */
+const char *conn_lacks(const struct conn *conn);
+
 /* Whether the rule set was changed, in whatever table, by anyone but this socket since it was opened or since the
  * generation that conn_accept_generation() was told; and its generation now. */
 int conn_others_changed(struct conn *conn, bool *ret, uint32_t *ret_generation, struct why *why);

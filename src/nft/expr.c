@@ -75,6 +75,12 @@ void match_not_to_loopback(struct rule *rule)
     compare(rule, NFT_CMP_NEQ, &loopback_index, sizeof(loopback_index));
 }
 
+void match_to_loopback(struct rule *rule)
+{
+    load_meta(rule, NFT_META_OIF, NFT_REG_1);
+    compare(rule, NFT_CMP_EQ, &loopback_index, sizeof(loopback_index));
+}
+
 void match_has_user(struct rule *rule)
 {
     uint32_t lowest = 0;

@@ -30,6 +30,7 @@ void match_mark(struct rule *rule, enum nft_cmp_ops op, uint32_t mark);
 void match_from_loopback(struct rule *rule);
 /* The packet leaves through another device. */
 void match_not_to_loopback(struct rule *rule);
+void match_to_loopback(struct rule *rule);
 /* A socket of a process sends this, not the kernel itself. */
 void match_has_user(struct rule *rule);
 void match_family(struct rule *rule, uint8_t family);

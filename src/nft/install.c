@@ -63,7 +63,7 @@ static int try_without(struct install *install, struct conn *conn, const struct 
 {
     bool no_zones = install->no_zones, no_frames = install->no_frames;
     int error = -ENOENT;
-    for (size_t i = 0; i < TRIES && error == -ENOENT; i++)
+    for (size_t i = 0; i < TRIES && error == -ENOENT && !(i && conn_lacks(conn)); i++)
         error = try_tables(install, conn, tables, why);
     /* The kernel does not say which of the two it lacks. */
     for (unsigned without = 1; without < 4 && error == -EOPNOTSUPP; without++) {
@@ -95,24 +95,41 @@ static bool lacks_peers(struct conn *conn)
     return is_unknown(conn_commit(conn, batch, NULL));
 }
 
+static bool lacks_reject(const struct conn *conn)
+{
+    return conn_lacks(conn) && !strcmp(conn_lacks(conn), "nft_reject_inet");
+}
+
 int install_tables(struct install *install, struct conn *conn, const struct nft_settings *settings,
                    const struct nft_policy *policy, const struct changes *changes, struct why *why)
 {
+    static const struct buf nothing;
     struct nft_settings chosen = *settings;
     struct tables tables = {.settings = &chosen, .policy = policy, .changes = changes};
     chosen.log_peers = settings->log_peers && !install->no_peers;
+    chosen.drops = install->no_reject;
     int error = try_without(install, conn, &tables, why);
     if (error == -EMSGSIZE && chosen.kept && chosen.kept->len) { /* what holds now comes first */
-        static const struct buf nothing;
         chosen.kept = &nothing;
         error = try_without(install, conn, &tables, why);
     }
     /* Not tried before: a transaction that fails takes the kernel 10 ms, which every start would wait for. */
-    if (!is_unknown(error) || !chosen.log_peers || !lacks_peers(conn))
-        return error;
-    chosen.log_peers = false;
-    error = try_without(install, conn, &tables, why);
-    install->no_peers = !error;
+    if (is_unknown(error) && !chosen.drops && lacks_reject(conn)) {
+        chosen.drops = true;
+        error = try_without(install, conn, &tables, why);
+    }
+    if (is_unknown(error) && chosen.log_peers && lacks_peers(conn)) {
+        chosen.log_peers = false;
+        error = try_without(install, conn, &tables, why);
+        if (is_unknown(error) && !chosen.drops && lacks_reject(conn)) {
+            chosen.drops = true;
+            error = try_without(install, conn, &tables, why);
+        }
+    }
+    if (!error) {
+        install->no_peers |= settings->log_peers && !chosen.log_peers;
+        install->no_reject = chosen.drops;
+    }
     return error;
 }
 
@@ -141,33 +158,46 @@ int install_devices(struct install *install, struct conn *conn, bool *ret_sent, 
     return install->no_frames ? 0 : error;
 }
 
-static void begin_closed(struct batch *batch, bool replaces)
+/* How a namespace is closed, the best way first. */
+enum closing {
+    CLOSED,        /* with frames, and refusals that say so */
+    CLOSED_SILENT, /* this kernel has no `reject` */
+    SHUT,          /* it lacks something else: what every nf_tables has */
+    CLOSINGS,
+};
+
+static int try_closed(struct conn *conn, enum closing closing, bool frames, bool replaces, struct why *why)
 {
+    _cleanup_batch_ struct batch *batch = NULL;
+    _cleanup_devices_ struct if_nameindex *devices = NULL;
+    int error = frames ? list_devices(&devices, why) : 0;
+    if (error)
+        return error;
+    if (batch_new(&batch))
+        return why_set(why, -ENOMEM, "out of memory");
     batch_begin(batch);
     if (replaces)
         plan_remove(batch);
-    plan_closed(batch);
+    if (closing == SHUT)
+        plan_shut(batch);
+    else
+        plan_closed(batch, closing == CLOSED_SILENT);
+    if (frames)
+        frames_plan(batch, devices);
+    return conn_commit(conn, batch, why);
 }
 
 int install_closed(struct conn *conn, bool replaces, struct why *why)
 {
-    _cleanup_batch_ struct batch *batch = NULL;
     int error = -ENOENT;
-    if (batch_new(&batch))
-        return why_set(why, -ENOMEM, "out of memory");
-    for (size_t i = 0; i < TRIES && error == -ENOENT; i++) {
-        _cleanup_devices_ struct if_nameindex *devices = NULL;
-        error = list_devices(&devices, why);
-        if (error)
-            return error;
-        begin_closed(batch, replaces);
-        frames_plan(batch, devices);
-        error = conn_commit(conn, batch, why);
+    for (enum closing closing = CLOSED; closing < CLOSINGS && is_unknown(error); closing++) {
+        error = -ENOENT;
+        for (size_t i = 0; i < TRIES && error == -ENOENT && !(i && conn_lacks(conn)); i++)
+            error = try_closed(conn, closing, true, replaces, why);
+        if (is_unknown(error))
+            error = try_closed(conn, closing, false, replaces, why);
     }
-    if (error != -EOPNOTSUPP)
-        return error;
-    begin_closed(batch, replaces);
-    return conn_commit(conn, batch, why);
+    return error;
 }
 
 int install_nothing(struct conn *conn, struct why *why)

@@ -12,6 +12,7 @@
 struct install {
     bool no_zones;                /* the kernel has no conntrack zones */
     bool no_frames;               /* the kernel has no hook for frames that leave */
+    bool no_reject;               /* the kernel has no `reject`: what is refused is dropped */
     bool no_peers;                /* the kernel does not take the rules that show direct connections */
     uint32_t n_rules;             /* of both tables, at the newest install_tables() */
     struct if_nameindex *devices; /* those whose frames are guarded */
@@ -23,7 +24,7 @@ int install_tables(struct install *install, struct conn *conn, const struct nft_
                    const struct nft_policy *policy, const struct changes *changes, struct why *why);
 /* Guards the devices that there are now; nothing is sent when they are the same as before. */
 int install_devices(struct install *install, struct conn *conn, bool *ret_sent, struct why *why);
-/* Closes the namespace, unless there is a table that is not to be replaced; takes all tables away. Each is one
+/* Closes the namespace as well as this kernel can, unless there is a table that is not to be replaced; takes all tables away. Each is one
  * transaction. */
 int install_closed(struct conn *conn, bool replaces, struct why *why);
 int install_nothing(struct conn *conn, struct why *why);

@@ -12,6 +12,7 @@
 #include "nft/plan.h"
 #include "nft/restore.h"
 #include "nft/revoke.h"
+#include "nft/sockets.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -57,6 +58,10 @@ int nft_open(const struct nft_settings *settings, struct nft **ret, struct why *
         error = restore_is_open(nft->conn, &nft->is_first, why);
     if (error)
         return error;
+    nft->no_flows = !flows_listable(nft->conn);
+    nft->no_sockets = !sockets_listable();
+    if (nft->no_flows)
+        nft->dns_looks = 0;
     nft->settled.default_allow = nft->is_first;
     *ret = take_pointer(nft);
     return 0;
@@ -176,6 +181,21 @@ int nft_write_kept(struct nft *nft, struct why *why)
 bool nft_guards_frames(const struct nft *nft)
 {
     return !nft->install.no_frames;
+}
+
+bool nft_rejects(const struct nft *nft)
+{
+    return !nft->install.no_reject;
+}
+
+bool nft_lists_flows(const struct nft *nft)
+{
+    return !nft->no_flows;
+}
+
+bool nft_lists_sockets(const struct nft *nft)
+{
+    return !nft->no_sockets;
 }
 
 bool nft_logs_peers(const struct nft *nft)

@@ -95,7 +95,7 @@ static int put_in_place(struct nft *nft, uint32_t generation, bool *ret_repaired
     int error = nft_install(nft, &nft->policy, why);
     if (error)
         return error;
-    nft->dns_looks = DNS_LOOKS;
+    nft->dns_looks = nft->no_flows ? 0 : DNS_LOOKS;
     *ret_repaired = nft->harm.text[0] != '\0';
     if (*ret_repaired) {
         why_set(why, 0, "%s", nft->harm.text);

@@ -207,10 +207,17 @@ void plan_policy(struct batch *batch, const struct nft_settings *settings, const
         table_set_policy(batch, "egress", chain_policy(settings, after->default_allow)); /* as it is */
 }
 
-void plan_closed(struct batch *batch)
+void plan_shut(struct batch *batch)
 {
     table_add(batch, NLM_F_EXCL);
-    chain_egress_closed(batch);
+    chain_egress_shut(batch);
+    chain_forward(batch);
+}
+
+void plan_closed(struct batch *batch, bool drops)
+{
+    table_add(batch, NLM_F_EXCL);
+    chain_egress_closed(batch, drops);
     chain_forged(batch);
     chain_forward(batch);
     chain_leaving(batch, 0, false);

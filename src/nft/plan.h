@@ -24,6 +24,8 @@ void plan_open(struct batch *batch);
 void plan_policy(struct batch *batch, const struct nft_settings *settings, const struct nft_policy *before,
                  const struct nft_policy *after, bool whole);
 /* Makes a table that refuses everything; the transaction fails with -EEXIST when there is a table. */
-void plan_closed(struct batch *batch);
+void plan_closed(struct batch *batch, bool drops);
+/* The same with nothing but what every nf_tables has: replies of connections from outside do not pass either. */
+void plan_shut(struct batch *batch);
 
 #endif

@@ -118,7 +118,12 @@ static int build(struct batch *batch, void (*plan)(struct batch *batch), size_t 
     return batch_end(batch);
 }
 
-static void (*const plans[])(struct batch *batch) = {install, change_policy, plan_remove, plan_closed};
+static void closed(struct batch *batch)
+{
+    plan_closed(batch, false);
+}
+
+static void (*const plans[])(struct batch *batch) = {install, change_policy, plan_remove, closed, plan_shut};
 
 /* Whatever fails is reported, is no leak, and is forgotten when the next transaction begins. */
 START_TEST(every_failure_is_reported)
