@@ -10,7 +10,7 @@ run_packages=("${build_packages[@]}" iproute2 nsd nginx-light curl bind9-dnsutil
 test_packages=("${run_packages[@]}" nftables conntrack e2fsprogs iodine knot-dnsutils openssl protobuf-compiler strace valgrind
     clang libclang-rt-14-dev clang-tidy cppcheck
     python3-pytest python3-pytest-rerunfailures python3-pytest-timeout python3-pytest-xdist
-    python3-dnspython python3-grpcio python3-jsonschema python3-kubernetes python3-prometheus-client python3-protobuf
+    python3-dnspython python3-grpcio python3-jsonschema python3-kubernetes python3-prometheus-client python3-protobuf python3-pyflakes
     python3-selenium python3-yaml
     prometheus chromium chromium-driver dnsperf gcovr)
 # Unless there is another npm, which Debian's does not go along with.

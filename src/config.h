@@ -45,6 +45,7 @@ struct config {
     size_t n_log_outputs;
     bool remove_on_exit;
     unsigned drain_s;
+    unsigned watchdog_s; /* of the supervisor; 0: none */
     uint32_t max_addresses;
     unsigned dns_cache;        /* answers kept; 0: off */
     unsigned dns_inflight;     /* queries under way */

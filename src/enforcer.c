@@ -69,6 +69,28 @@ static void warn_of_raw_sockets(struct enforcer *enforcer)
                    "forge answers");
 }
 
+/* Once each. */
+static void warn_of_kernel(struct enforcer *enforcer)
+{
+    bool rejects = nft_rejects(enforcer->nft), lists = nft_lists_flows(enforcer->nft);
+    if (!rejects && !enforcer->warned_of_reject)
+        log_printf(enforcer->log, LOG_WARN,
+                   "what is refused is dropped without a word: this kernel lacks nft_reject_inet "
+                   "(CONFIG_NFT_REJECT_INET)");
+    if (!lists && !enforcer->warned_of_flows)
+        log_printf(enforcer->log, LOG_WARN,
+                   "open flows that lose permission are found by their sockets alone: this kernel lacks "
+                   "nf_conntrack_netlink (CONFIG_NF_CT_NETLINK)");
+    bool ends = nft_lists_sockets(enforcer->nft);
+    if (!ends && !enforcer->warned_of_sockets)
+        log_printf(enforcer->log, LOG_WARN,
+                   "connections that lose permission stay open, though rules refuse their packets: this kernel lacks "
+                   "inet_diag (CONFIG_INET_DIAG, CONFIG_INET_DIAG_DESTROY)");
+    enforcer->warned_of_sockets |= !ends;
+    enforcer->warned_of_reject |= !rejects;
+    enforcer->warned_of_flows |= !lists;
+}
+
 int enforcer_install(struct enforcer *enforcer, struct why *why)
 {
     struct policy_layers layers = enforcer_layers(enforcer);
@@ -79,6 +101,7 @@ int enforcer_install(struct enforcer *enforcer, struct why *why)
     if (error)
         return error;
     warn_of_raw_sockets(enforcer);
+    warn_of_kernel(enforcer);
     enforcer_settle(enforcer, enforcer_settled, enforcer);
     return 0;
 }

@@ -31,7 +31,7 @@ struct enforcer {
     struct buf kept; /* the newest change that was accepted, for a later start; empty: none was, or a file has it */
     bool warned_of_kept;
     struct preview preview;
-    bool warned_of_raw_sockets;
+    bool warned_of_raw_sockets, warned_of_reject, warned_of_flows, warned_of_sockets;
 };
 
 struct policy_layers enforcer_layers(const struct enforcer *enforcer);

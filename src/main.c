@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/loop.h"
 #include "base/resident.h"
+#include "base/text.h"
 #include "config.h"
 #include "ctl/ctl.h"
 #include "daemon/daemon.h"
@@ -19,11 +20,16 @@
 #include "version.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#define LIFE_OPTION "--life-fd=" /* the descriptor for signs of life */
+#define SILENCE_MIN_S 3
 #define HEALTH_TIMEOUT_MS 3000 /* of a health check's usual 5 s or more */
 
 static const char usage[] =
@@ -64,6 +70,7 @@ static const char usage[] =
     "  METRICS_EXTRA_ATTRS   k=v,k2=v2 on every log line\n"
     "  LOG_LEVEL         debug, info (default), warn, error, fatal\n"
     "  ON_EXIT           keep (default: the namespace stays closed) or remove\n"
+    "  WATCHDOG_SEC      seconds without a sign of life after which --supervise kills it (10), 0 = never\n"
     "  DRAIN_SEC         seconds to go on serving after SIGTERM (0)\n"
     "  ALLOW_HOST_NETWORK    truthy: run in the machine's own network namespace\n"
     "  MAX_ADDRESSES     learned addresses per family (262144, less when memory is limited)\n"
@@ -176,7 +183,7 @@ static int fail_closed(int code, bool audit_guards, const struct why *why)
     return code;
 }
 
-static int run(void)
+static int run(int life_fd)
 {
     struct why why;
     if (guard_network_namespace(config_allows_host_network(), &why) == GUARD_REFUSE)
@@ -191,7 +198,7 @@ static int run(void)
         return fail_closed(EXIT_CONFIG, false, &why);
     config_fit(config, memory_limit());
     struct daemon_end end;
-    daemon_run(config, &end);
+    daemon_run(config, life_fd, &end);
     if (end.code == EXIT_NO_CAPABILITY)
         complain(end.code, &end.why);
     else if (end.code != EXIT_OK)
@@ -200,6 +207,19 @@ static int run(void)
         _exit(end.code);
     config_free(config);
     return end.code;
+}
+
+/* What --supervise starts. */
+static int run_supervised(const char *number)
+{
+    unsigned fd;
+    struct stat stat;
+    if (!text_whole_number(number, 0, INT_MAX, &fd) || fstat((int)fd, &stat) || !S_ISFIFO(stat.st_mode)) {
+        fprintf(stderr, "opensandbox-egress: " LIFE_OPTION "%s: this is for --supervise alone\n", number);
+        return EXIT_USAGE;
+    }
+    fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+    return run((int)fd);
 }
 
 static int health(void)
@@ -216,9 +236,12 @@ static int health(void)
 }
 
 /* A process of its own from the start: another layout of memory for every try of whoever made the last one crash. */
-static int become_sidecar(void *ctx)
+static int become_sidecar(void *ctx, int life_fd)
 {
-    execl("/proc/self/exe", "opensandbox-egress", (char *)NULL);
+    char option[sizeof(LIFE_OPTION) + 16];
+    snprintf(option, sizeof(option), LIFE_OPTION "%d", life_fd);
+    fcntl(life_fd, F_SETFD, 0);
+    execl("/proc/self/exe", "opensandbox-egress", option, (char *)NULL);
     struct why why;
     why_set(&why, 0, "/proc/self/exe: %s", strerrordesc_np(errno));
     return complain(EXIT_UNAVAILABLE, &why);
@@ -230,6 +253,13 @@ static bool logs_to_stdout(const struct config *config)
         if (!strcmp(config->log_outputs[i], "stdout"))
             return true;
     return false;
+}
+
+/* Signs come every 0.9 s. */
+static uint64_t silence_allowed(const struct config *config)
+{
+    unsigned seconds = config->watchdog_s;
+    return (seconds && seconds < SILENCE_MIN_S ? SILENCE_MIN_S : seconds) * NS_PER_S;
 }
 
 /* `config` is NULL when the environment cannot be used, which the sidecar says, too, and does so before it closes. */
@@ -245,6 +275,7 @@ static int supervise_with(const struct config *config)
         .attributes = &sandbox_id,
         .n_attributes = sandbox_id.value != NULL,
         .log_fd = config && !logs_to_stdout(config) ? STDERR_FILENO : STDOUT_FILENO,
+        .silence_ns = config ? silence_allowed(config) : 0,
         .become = become_sidecar,
     };
     int code = EXIT_OK;
@@ -272,9 +303,11 @@ int main(int argc, char **argv)
 {
     resident_set_limits();
     if (argc == 1)
-        return run();
+        return run(-1);
     if (!strcmp(argv[1], "ctl"))
         return ctl_run(argc - 1, argv + 1);
+    if (argc == 2 && !strncmp(argv[1], LIFE_OPTION, strlen(LIFE_OPTION)))
+        return run_supervised(argv[1] + strlen(LIFE_OPTION));
     if (argc == 2 && !strcmp(argv[1], "--supervise"))
         return supervise_sidecar();
     if (argc == 2 && !strcmp(argv[1], "--health"))

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -27,22 +28,35 @@ static int connect_to(const char *path)
     return take_fd(&fd);
 }
 
+/* systemd counts in 64 bits: 72 minutes are more than 32 hold. */
+static bool whole_usec(const char *text, uint64_t *ret)
+{
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || !number)
+        return false;
+    *ret = number < UINT64_MAX / 1000 ? number : UINT64_MAX / 1000;
+    return true;
+}
+
 /* WATCHDOG_PID tells whose signs of life are meant: not ours when the variables were inherited by mistake. */
 static uint64_t watchdog_interval(void)
 {
-    unsigned usec, pid;
+    uint64_t usec;
+    unsigned pid;
     const char *interval = getenv("WATCHDOG_USEC"), *whose = getenv("WATCHDOG_PID");
-    if (!interval || !text_whole_number(interval, 1, UINT_MAX, &usec))
+    if (!interval || !whole_usec(interval, &usec))
         return 0;
     if (whose && (!text_whole_number(whose, 1, INT_MAX, &pid) || pid != (unsigned)getpid()))
         return 0;
-    return (uint64_t)usec * 1000 / 2;
+    return usec * 500; /* half of it, in ns */
 }
 
-void notify_open(struct notify *ret)
+void notify_open(int life_fd, struct notify *ret)
 {
     const char *path = getenv("NOTIFY_SOCKET");
-    *ret = (struct notify){.fd = path ? connect_to(path) : -1};
+    *ret = (struct notify){.fd = path ? connect_to(path) : -1, .life_fd = life_fd};
     if (ret->fd >= 0)
         ret->watchdog_ns = watchdog_interval();
 }
@@ -50,13 +64,32 @@ void notify_open(struct notify *ret)
 void notify_close(struct notify *notify)
 {
     cleanup_close(&notify->fd);
-    notify->fd = -1;
+    cleanup_close(&notify->life_fd);
+    notify->fd = notify->life_fd = -1;
 }
 
 static void tell(const struct notify *notify, const char *text)
 {
     if (notify->fd >= 0)
         send(notify->fd, text, strlen(text), MSG_NOSIGNAL);
+}
+
+/* A sign that finds no room is one of many. */
+static void give_sign(const struct notify *notify, enum life_sign sign)
+{
+    char octet = (char)sign;
+    if (notify->life_fd >= 0 && write(notify->life_fd, &octet, 1) < 0)
+        return;
+}
+
+void notify_alive(const struct notify *notify)
+{
+    give_sign(notify, LIFE_GOES_ON);
+}
+
+void notify_ending(const struct notify *notify)
+{
+    give_sign(notify, LIFE_ENDS);
 }
 
 static void watchdog_fired(struct loop_timer *timer)

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/resident.h"
+#include "notify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,12 +16,14 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LOG_QUEUE 4096
+#define LOOKS_PER_SILENCE 4
 
 struct supervisor {
     const struct supervise_settings *settings;
@@ -33,6 +36,10 @@ struct supervisor {
     int status;  /* of the latest, once `child` is 0 */
     uint64_t started_ns;
     bool stopping;
+    int signal_fd;
+    int life_fd;          /* of the child's signs of life; -1: none are expected any more */
+    bool has_lived;       /* there was one: its start is through */
+    unsigned silent;      /* looks in a row without one */
 };
 
 DEFINE_CLEANUP(struct log, cleanup_log, log_free);
@@ -118,6 +125,15 @@ static void say_waiting(struct supervisor *supervisor, uint64_t wait)
     said(supervisor);
 }
 
+static void say_hung(struct supervisor *supervisor)
+{
+    if (!say(supervisor, LOG_ERROR, "egress sidecar gives no sign of life and is killed", "egress.supervisor.hang"))
+        return;
+    log_int(supervisor->log, "process.pid", supervisor->child);
+    log_double(supervisor->log, "silence", seconds(supervisor->settings->silence_ns));
+    said(supervisor);
+}
+
 static void say_gave_up(struct supervisor *supervisor)
 {
     if (!say(supervisor, LOG_ERROR, "egress sidecar ended too often and is not started again",
@@ -132,7 +148,7 @@ static void say_gave_up(struct supervisor *supervisor)
 
 /* A sidecar without its parent would hold the ports that the next one needs. What is handed on stays blocked, so that a
  * stop in its first moments waits until the sidecar looks for it, and is a stop, not a death. */
-static void start_child(const struct supervise_settings *settings, pid_t parent)
+static void start_child(const struct supervise_settings *settings, pid_t parent, int life_fd)
 {
     sigset_t child;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
@@ -140,22 +156,39 @@ static void start_child(const struct supervise_settings *settings, pid_t parent)
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_UNBLOCK, &child, NULL);
-    _exit(settings->become(settings->ctx));
+    _exit(settings->become(settings->ctx, life_fd));
 }
 
 static int start(struct supervisor *supervisor, struct why *why)
 {
+    int life[2];
+    if (pipe2(life, O_CLOEXEC | O_NONBLOCK))
+        return why_set(why, -errno, "pipe: %s", strerrordesc_np(errno));
     pid_t parent = getpid(), child = fork();
-    if (child < 0)
-        return why_set(why, -errno, "fork: %s", strerrordesc_np(errno));
+    if (child < 0) {
+        why_set(why, -errno, "fork: %s", strerrordesc_np(errno));
+        close(life[0]);
+        close(life[1]);
+        return -EAGAIN;
+    }
     if (!child)
-        start_child(supervisor->settings, parent);
+        start_child(supervisor->settings, parent, life[1]);
+    close(life[1]);
+    supervisor->life_fd = life[0];
+    supervisor->has_lived = false;
+    supervisor->silent = 0;
     supervisor->child = child;
     supervisor->started_ns = clock_monotonic_ns();
     backoff_started(&supervisor->backoff, supervisor->started_ns);
     say_started(supervisor);
     resident_trim(); /* nearly all of it is the sidecar's, and that one has its own */
     return 0;
+}
+
+static void forget_life(struct supervisor *supervisor)
+{
+    cleanup_close(&supervisor->life_fd);
+    supervisor->life_fd = -1;
 }
 
 /* All that ended: the sidecar, and orphans that fell to us as PID 1. */
@@ -167,20 +200,73 @@ static void reap(struct supervisor *supervisor)
             continue;
         supervisor->child = 0;
         supervisor->status = status;
+        forget_life(supervisor);
         say_ended(supervisor, pid, clock_monotonic_ns());
     }
 }
 
-/* Waits for a signal until then (0: for ever) and does what it asks for. */
+/* True when there was one. */
+static bool hear_life(struct supervisor *supervisor)
+{
+    char signs[64];
+    bool any = false;
+    ssize_t n;
+    while (supervisor->life_fd >= 0 && (n = read(supervisor->life_fd, signs, sizeof(signs))) != -1) {
+        any |= n > 0;
+        if (n == 0 || memchr(signs, LIFE_ENDS, (size_t)n))
+            forget_life(supervisor);
+    }
+    return any;
+}
+
+/* After each LOOKS_PER_SILENCE-th part of the time allowed. Looks are counted, not the clock asked: when the whole
+ * container was frozen, or this process had no processor, that is one look late and says nothing about the sidecar. */
+static void look_for_life(struct supervisor *supervisor)
+{
+    uint64_t allowed = supervisor->settings->silence_ns;
+    if (!supervisor->has_lived && allowed < SUPERVISE_START_NS)
+        allowed = SUPERVISE_START_NS;
+    if (hear_life(supervisor)) {
+        supervisor->has_lived = true;
+        supervisor->silent = 0;
+    } else if (supervisor->child && supervisor->life_fd >= 0 && !supervisor->stopping &&
+               ++supervisor->silent * (supervisor->settings->silence_ns / LOOKS_PER_SILENCE) >= allowed) {
+        say_hung(supervisor);
+        kill(supervisor->child, SIGKILL); /* also one that was stopped */
+        forget_life(supervisor);
+    }
+}
+
+static void take_signals(struct supervisor *supervisor)
+{
+    struct signalfd_siginfo info;
+    while (read(supervisor->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+        int number = (int)info.ssi_signo;
+        if (number == SIGTERM || number == SIGINT)
+            supervisor->stopping = true;
+        if (number != SIGCHLD && supervisor->child)
+            kill(supervisor->child, number);
+    }
+}
+
+static int ms_until(uint64_t then_ns)
+{
+    uint64_t now = clock_monotonic_ns();
+    return then_ns > now ? (int)((then_ns - now) / NS_PER_MS) + 1 : 0;
+}
+
+/* Waits for a signal until then (0: for ever, while there is a child to be looked after) and does what it asks for. */
 static void await(struct supervisor *supervisor, uint64_t until_ns)
 {
-    uint64_t now = clock_monotonic_ns(), left = until_ns > now ? until_ns - now : 0;
-    struct timespec timeout = {.tv_sec = (time_t)(left / NS_PER_S), .tv_nsec = (long)(left % NS_PER_S)};
-    int number = sigtimedwait(&supervisor->awaited, NULL, until_ns ? &timeout : NULL);
-    if (number == SIGTERM || number == SIGINT)
-        supervisor->stopping = true;
-    if (number > 0 && number != SIGCHLD && supervisor->child)
-        kill(supervisor->child, number);
+    struct pollfd signals = {.fd = supervisor->signal_fd, .events = POLLIN};
+    bool watches = supervisor->child && supervisor->life_fd >= 0 && supervisor->settings->silence_ns;
+    uint64_t look_ns = clock_monotonic_ns() + supervisor->settings->silence_ns / LOOKS_PER_SILENCE;
+    int wait_ms = until_ns ? ms_until(until_ns) : watches ? ms_until(look_ns) : -1;
+    int n = poll(&signals, 1, wait_ms);
+    if (n > 0)
+        take_signals(supervisor);
+    else if (n == 0 && watches)
+        look_for_life(supervisor);
     reap(supervisor);
 }
 
@@ -237,7 +323,7 @@ enum supervise_end supervise(const struct supervise_settings *settings, int *ret
 {
     _cleanup_(cleanup_log) struct log *log = NULL;
     _cleanup_close_ int log_fd = open_output(settings->log_fd);
-    struct supervisor supervisor = {.settings = settings, .log_fd = log_fd};
+    struct supervisor supervisor = {.settings = settings, .log_fd = log_fd, .life_fd = -1};
     if (log_new(LOG_QUEUE, settings->log_level, &log) ||
         log_json_init(&supervisor.json, settings->attributes, settings->n_attributes)) {
         why_set(why, -ENOMEM, "out of memory");
@@ -250,6 +336,13 @@ enum supervise_end supervise(const struct supervise_settings *settings, int *ret
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
         sigaddset(&supervisor.awaited, signals[i]);
     sigprocmask(SIG_BLOCK, &supervisor.awaited, NULL);
+    _cleanup_close_ int signal_fd = signalfd(-1, &supervisor.awaited, SFD_CLOEXEC | SFD_NONBLOCK);
+    supervisor.signal_fd = signal_fd;
+    if (signal_fd < 0) {
+        why_set(why, -errno, "signalfd: %s", strerrordesc_np(errno));
+        log_json_done(&supervisor.json);
+        return SUPERVISE_IMPOSSIBLE;
+    }
     enum supervise_end end = run(&supervisor, ret_code, why);
     log_json_done(&supervisor.json);
     return end;

@@ -33,6 +33,7 @@ struct policy_change {
 struct policy_question {
     struct mail mail;
     bool about_address, about_seen, about_leases;
+    bool about_health; /* look at the table now; hooks.healthy() knows then */
     struct ip_addr addr;
     struct policy_layers layers; /* the answer: references, for the API to give up */
     struct lease_info lease;     /* of the address */
@@ -52,6 +53,11 @@ struct api_hooks {
     void (*ask)(void *ctx, struct policy_question *question);
     /* Whether enforcement is in place; false with the reason in `why`. Must not block. */
     bool (*healthy)(void *ctx, struct why *why);
+    /* Whether that may be out of date, and the loop is to be asked first (`about_health`). NULL: it never is. Takes some
+     * microseconds. */
+    bool (*health_is_old)(void *ctx);
+    /* Whether the loop turns; false with the reason in `why`. NULL: it does. Must not block. */
+    bool (*alive)(void *ctx, struct why *why);
     /* Appends what the process counts as text for Prometheus, or as OpenMetrics. Called from the API's thread only; may
      * take some hundred microseconds. */
     void (*metrics)(void *ctx, bool openmetrics, struct buf *out);

@@ -1,6 +1,7 @@
 #include "api/explain_api.h"
 
 #include "api/effective.h"
+#include "api/health_api.h"
 #include "api/server.h"
 #include "base/cleanup.h"
 #include "policy/policy_json.h"
@@ -290,5 +291,19 @@ void leases_api_get(struct api *api, struct request *request)
     if (!lookup)
         return;
     lookup->question.about_leases = true;
+    ask(lookup);
+}
+
+static void answer_health(const struct lookup *lookup)
+{
+    health_api_answer(lookup->api, lookup->request);
+}
+
+void explain_api_look(struct api *api, struct request *request)
+{
+    struct lookup *lookup = lookup_new(api, request, answer_health);
+    if (!lookup)
+        return;
+    lookup->question.about_health = true;
     ask(lookup);
 }

@@ -15,5 +15,7 @@ request_handler suggested_api_get;
 request_handler leases_api_get;
 /* Refuses those who wait for their turn at the loop. */
 void explain_api_cancel_waiting(struct api *api);
+/* Has the loop look at the table, then answers what /healthz says. */
+void explain_api_look(struct api *api, struct request *request);
 
 #endif

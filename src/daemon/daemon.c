@@ -162,6 +162,7 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
     if (code == EXIT_OK) {
         log_start(daemon);
         notify_ready(&daemon->notify, daemon->loop);
+        notify_alive(&daemon->notify);
     }
     return code;
 }
@@ -189,7 +190,7 @@ static bool release(struct daemon *daemon)
     return true;
 }
 
-void daemon_run(const struct config *config, struct daemon_end *ret)
+void daemon_run(const struct config *config, int life_fd, struct daemon_end *ret)
 {
     /* Not on the stack: when a thread cannot be ended, what it uses must outlive this function. */
     struct daemon *daemon = calloc(1, sizeof(*daemon));
@@ -200,12 +201,15 @@ void daemon_run(const struct config *config, struct daemon_end *ret)
     daemon->config = config;
     daemon->signals.fd = daemon->devices.fd = -1;
     daemon->listeners = (struct listeners){.udp = {-1, -1}, .tcp = {-1, -1}, .http = -1};
-    notify_open(&daemon->notify);
+    notify_open(life_fd, &daemon->notify);
     struct daemon_end *end = &daemon->end;
     end->code = start(daemon, &end->why);
     int error = end->code == EXIT_OK ? loop_run(daemon->loop) : 0;
     if (error) { /* the API's thread still runs */
         end->code = daemon_failed(EXIT_UNAVAILABLE, &end->why, error, "epoll");
+        end->unfinished = true;
+    } else if (daemon->api_abandoned) {
+        exporter_stop(daemon->exporter, STOP_TIMEOUT_MS);
         end->unfinished = true;
     } else {
         end->unfinished = !release(daemon);

@@ -22,7 +22,8 @@ struct daemon_end {
     bool unfinished; /* a thread still runs (it hangs in a write, say): end with _exit(), free nothing it may use */
 };
 
-/* Runs until SIGTERM or SIGINT, or until it finds that it cannot start. Blocks. */
-void daemon_run(const struct config *config, struct daemon_end *ret);
+/* Runs until SIGTERM or SIGINT, or until it finds that it cannot start. Blocks. `life_fd`: for signs of life to the
+ * supervisor (supervise.h), or -1. */
+void daemon_run(const struct config *config, int life_fd, struct daemon_end *ret);
 
 #endif

@@ -3,6 +3,7 @@
 #include "nft/devices.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* How often the kernel's table is looked after: what is done to it is mended within a second. */
 #define KEEP_NS (9 * NS_PER_S / 10)
@@ -10,11 +11,14 @@
 void daemon_tell_health(struct daemon *daemon)
 {
     const char *trouble = daemon->table_lost ? "the table inet opensandbox is not in place"
+                          : daemon->way_out_lost
+                              ? "no route leads out of this network namespace any more: the application may be in "
+                                "another one, which nobody guards"
                           : daemon->file_lost
                               ? "the kernel holds a policy whose file could not be written; post it again"
                               : NULL;
     atomic_store_explicit(&daemon->trouble, trouble, memory_order_release);
-    metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE, !daemon->table_lost && !daemon->config->audit);
+    metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE, !daemon->table_lost && !daemon->way_out_lost && !daemon->config->audit);
 }
 
 static void tell_of_no_peers(struct daemon *daemon, const char *reason)
@@ -32,6 +36,28 @@ static void check_peers(struct daemon *daemon)
     daemon->peers = NULL;
 }
 
+/* An application that was restarted by itself has a new namespace, and took its devices along. Where there never was
+ * any, none is missed. */
+static void check_way_out(struct daemon *daemon)
+{
+    bool leads_out;
+    if (devices_lead_out(&leads_out))
+        return;
+    bool lost = daemon->had_way_out && !leads_out;
+    daemon->had_way_out |= leads_out;
+    if (lost == daemon->way_out_lost)
+        return;
+    daemon->way_out_lost = lost;
+    if (!lost)
+        log_printf(daemon->log, LOG_INFO, "routes lead out of this network namespace again");
+    else if (log_begin(daemon->log, LOG_ERROR, LOG_PLAIN,
+                       "no route leads out of this network namespace any more: if the application was restarted, it is "
+                       "in another one, without rules; start the sidecar first and let the application join it")) {
+        log_str(daemon->log, "opensandbox.event", "egress.network.lost", strlen("egress.network.lost"));
+        log_end(daemon->log);
+    }
+}
+
 static void keep_table(struct daemon *daemon)
 {
     struct why why;
@@ -42,7 +68,14 @@ static void keep_table(struct daemon *daemon)
     if (daemon->peers)
         peers_count(daemon->peers);
     daemon->table_lost = lost;
+    check_way_out(daemon);
     daemon_tell_health(daemon);
+}
+
+void daemon_look(struct daemon *daemon)
+{
+    nft_look_at_once(daemon->enforcer.nft);
+    keep_table(daemon);
 }
 
 /* Once. */
@@ -59,12 +92,14 @@ static void tell_of_seen(struct daemon *daemon)
 static void keep_fired(struct loop_timer *timer)
 {
     struct daemon *daemon = timer->owner;
+    atomic_store_explicit(&daemon->turned_ns, loop_now(daemon->loop), memory_order_relaxed);
+    notify_alive(&daemon->notify);
     keep_table(daemon);
     tell_of_seen(daemon);
     loop_timer_set(daemon->loop, timer, loop_now(daemon->loop) + KEEP_NS);
 }
 
-/* Network devices came or went. */
+/* Network devices or routes came or went. */
 static void devices_ready(struct loop_source *source, uint32_t events)
 {
     devices_drain(source->fd);
@@ -82,6 +117,10 @@ static void watch_devices(struct daemon *daemon)
 static int learn(void *ctx, const struct learned *addresses, size_t n, uint64_t now_ns)
 {
     struct daemon *daemon = ctx;
+    int error = nft_learn(daemon->enforcer.nft, addresses, n, now_ns);
+    if (error != -ENOENT)
+        return error;
+    daemon_look(daemon); /* somebody took the table away */
     return nft_learn(daemon->enforcer.nft, addresses, n, now_ns);
 }
 
@@ -225,7 +264,9 @@ enum daemon_exit daemon_start_enforcement(struct daemon *daemon, struct why *why
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
     check_peers(daemon);
+    check_way_out(daemon);
     daemon_tell_health(daemon);
+    atomic_store_explicit(&daemon->turned_ns, loop_now(daemon->loop), memory_order_relaxed);
     watch_devices(daemon);
     daemon->keep = (struct loop_timer){.fire = keep_fired, .owner = daemon};
     loop_timer_set(daemon->loop, &daemon->keep, loop_now(daemon->loop) + KEEP_NS);

@@ -1,6 +1,8 @@
 /* What other threads ask of the loop. */
 #include "daemon/state.h"
 
+#include <errno.h>
+
 #define LISTED_MAX 1000 /* leases, as many as a dry run tells of */
 
 static void change_settled(void *ctx, int error, const struct why *why)
@@ -33,7 +35,14 @@ static void deliver_change(struct mail *mail, void *ctx)
         enforcer_settle(&daemon->enforcer, change_settled, daemon);
         return;
     }
+    /* Before and after: no answer says that a policy is in force in a table that somebody has changed. */
+    daemon_look(daemon);
     change->error = enforcer_change(&daemon->enforcer, change->next, &change->why);
+    if (change->error == -ENOENT || change->error == -EEXIST) { /* somebody was faster */
+        daemon_look(daemon);
+        change->error = enforcer_change(&daemon->enforcer, change->next, &change->why);
+    }
+    daemon_look(daemon);
     /* A refused change leaves the old policy whole; a refused way back leaves a policy that nobody was promised. */
     if (!change->error || change->back)
         daemon->file_lost = change->error;
@@ -59,6 +68,8 @@ static void deliver_question(struct mail *mail, void *ctx)
 {
     struct policy_question *question = (struct policy_question *)mail; /* its first member */
     struct daemon *daemon = ctx;
+    if (question->about_health)
+        daemon_look(daemon);
     struct policy_layers layers = enforcer_layers(&daemon->enforcer);
     question->layers = policy_layers_ref(&layers);
     if (question->about_seen && seen_copy(daemon->seen, &question->seen))
@@ -101,11 +112,29 @@ static bool healthy(void *ctx, struct why *why)
     return !trouble;
 }
 
+static bool alive(void *ctx, struct why *why)
+{
+    struct daemon *daemon = ctx;
+    uint64_t turned = atomic_load_explicit(&daemon->turned_ns, memory_order_relaxed), now = clock_monotonic_ns();
+    if (now < turned + HUNG_NS)
+        return true;
+    why_set(why, 0, "the loop has not turned for %llu s", (unsigned long long)((now - turned) / NS_PER_S));
+    return false;
+}
+
+static bool health_is_old(void *ctx)
+{
+    struct daemon *daemon = ctx;
+    return nft_is_behind(daemon->enforcer.nft);
+}
+
 struct api_hooks daemon_api_hooks(struct daemon *daemon)
 {
     return (struct api_hooks){.ctx = daemon,
                               .change = post_change,
                               .ask = post_question,
                               .healthy = healthy,
+                              .health_is_old = health_is_old,
+                              .alive = alive,
                               .metrics = daemon_render_metrics};
 }

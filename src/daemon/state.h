@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#define HUNG_NS (5 * NS_PER_S) /* a loop that has not turned for so long answers nobody in time */
 #define STOP_TIMEOUT_MS 5000
 /* For what goes over the network: a stop that waits for a dead collector alone is over within 5 s. */
 #define FLUSH_TIMEOUT_MS 4500
@@ -60,12 +61,15 @@ struct daemon {
     struct notify notify;
     /* Read by /healthz: what is not as it should be, if anything. */
     _Atomic(const char *) trouble;
+    _Atomic uint64_t turned_ns; /* by /livez: when the loop looked after the table last, which is every second */
     bool table_lost, file_lost;
+    bool had_way_out, way_out_lost; /* a device and routes to somewhere else than loopback */
     struct loop_timer keep;
     /* stopping */
     struct daemon_end end; /* what it will be */
     struct loop_timer drain, deadline;
     bool stopping, api_stopped, flushing;
+    bool api_abandoned; /* it could not be stopped and still runs: nothing that it uses may be released */
     pthread_t stopper;
     struct mail api_gone, flushed;
 };
@@ -77,6 +81,8 @@ enum daemon_exit daemon_failed(enum daemon_exit code, struct why *why, int error
 
 /* The kernel's table and the DNS proxy, and looking after the table from then on. */
 enum daemon_exit daemon_start_enforcement(struct daemon *daemon, struct why *why);
+/* Looks now whether the table is in place, and whether any route leads out, instead of when the second is over. */
+void daemon_look(struct daemon *daemon);
 /* Follows what is lost or found again, for /healthz. */
 void daemon_tell_health(struct daemon *daemon);
 

@@ -69,9 +69,10 @@ void daemon_stop(struct daemon *daemon)
     loop_timer_cancel(daemon->loop, &daemon->drain);
     daemon->stopping = true;
     dns_proxy_quiesce(daemon->enforcer.proxy);
+    notify_ending(&daemon->notify);
     daemon->api_gone.deliver = api_is_gone;
     if (pthread_create(&daemon->stopper, NULL, stop_api, daemon))
-        daemon->api_stopped = true; /* the process ends without it */
+        daemon->api_stopped = daemon->api_abandoned = true; /* the process ends around it */
     loop_timer_set(daemon->loop, &daemon->deadline, loop_now(daemon->loop) + STOP_TIMEOUT_MS * NS_PER_MS);
 }
 

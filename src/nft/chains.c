@@ -57,6 +57,10 @@ static void chain_refuse(struct batch *batch, const struct nft_settings *setting
         verdict(&rule, NF_ACCEPT, NULL);
         return;
     }
+    if (settings->drops) {
+        verdict(&rule, NF_DROP, NULL);
+        return;
+    }
     verdict_tcp_reset(&rule);
     rule = rule_begin(batch, "refuse");
     verdict_prohibited(&rule);
@@ -293,13 +297,21 @@ void chain_set_default(struct batch *batch, const struct nft_settings *settings,
     verdict(&rule, NFT_GOTO, default_allow ? "direct" : "denied");
 }
 
-void chain_egress_closed(struct batch *batch)
+void chain_egress_closed(struct batch *batch, bool drops)
 {
-    static const struct nft_settings nobody = {0};
+    struct nft_settings nobody = {.drops = drops};
     table_add_output_chain(batch, "egress", "filter", PRIORITY_EGRESS, NF_DROP);
     egress_begin(batch, &nobody);
     struct rule rule = rule_begin(batch, "egress");
     verdict(&rule, NFT_GOTO, "refuse");
+}
+
+void chain_egress_shut(struct batch *batch)
+{
+    table_add_output_chain(batch, "egress", "filter", PRIORITY_EGRESS, NF_DROP);
+    struct rule rule = rule_begin(batch, "egress");
+    match_to_loopback(&rule);
+    verdict(&rule, NF_ACCEPT, NULL);
 }
 
 /* Questions to port 53, and what has no port. Those that conntrack does not understand are not redirected, nor is what

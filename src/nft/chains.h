@@ -18,6 +18,8 @@ uint32_t chain_policy(const struct nft_settings *settings, bool default_allow);
  * Uses the sets exempt_v4 and _v6 when there are exempt servers. */
 void chain_unredirected(struct batch *batch, const struct nft_settings *settings);
 /* `egress` of a closed sandbox: loopback and replies of connections from outside, nothing else. Uses no named set. */
-void chain_egress_closed(struct batch *batch);
+void chain_egress_closed(struct batch *batch, bool drops);
+/* The same without replies, and without anything that a kernel may have as a module. */
+void chain_egress_shut(struct batch *batch);
 
 #endif

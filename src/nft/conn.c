@@ -1,10 +1,13 @@
 #include "nft/conn.h"
 
+#include "nft/missing.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libnftnl/common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define SEND_OVERHEAD 32 /* what the kernel wants free in the send buffer beside the message */
@@ -12,9 +15,11 @@
 struct conn {
     struct mnl_socket *socket;
     uint32_t seq;        /* of the newest message sent */
-    uint32_t generation; /* of the rule set after our newest transaction, if nobody else changes it */
+    /* of the rule set after our newest transaction, if nobody else changes it; other threads read it */
+    _Atomic uint32_t generation;
     uint32_t answered;   /* the generation as the kernel said it last */
     size_t send_room;
+    const char *lacks; /* see conn_lacks() */
     /* Below 32 KiB the kernel's larger answers are cut. */
     _Alignas(struct nlmsghdr) uint8_t answer[32768];
 };
@@ -23,14 +28,17 @@ struct conn {
 struct verdict {
     uint32_t first, acked; /* sequence numbers: of the first message, of the one that is acknowledged */
     int error;             /* the first one, negative */
+    uint32_t failed; /* the message with that error, counted from the first */
+    size_t offset;   /* of what was wrong in it; 0: not said */
     bool is_acked;
     struct why *why;
 };
 
-/* The text of an extended acknowledgement (NETLINK_EXT_ACK), or NULL. */
-static const char *explanation(const struct nlmsghdr *nlh)
+/* What an extended acknowledgement (NETLINK_EXT_ACK) says: its text, or NULL, and where. */
+static const char *explanation(const struct nlmsghdr *nlh, size_t *ret_offset)
 {
     const struct nlmsgerr *error = mnl_nlmsg_get_payload(nlh);
+    const char *text = NULL;
     if (!(nlh->nlmsg_flags & NLM_F_ACK_TLVS))
         return NULL;
     size_t at = sizeof(*error);
@@ -42,9 +50,11 @@ static const char *explanation(const struct nlmsghdr *nlh)
     mnl_attr_for_each(attr, nlh, at)
     {
         if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_MSG && mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) >= 0)
-            return mnl_attr_get_str(attr);
+            text = mnl_attr_get_str(attr);
+        if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_OFFS && mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)
+            *ret_offset = mnl_attr_get_u32(attr);
     }
-    return NULL;
+    return text;
 }
 
 static void read_answer(struct conn *conn, struct verdict *verdict, int len)
@@ -67,7 +77,8 @@ static void read_answer(struct conn *conn, struct verdict *verdict, int len)
         verdict->is_acked |= nlh->nlmsg_seq == verdict->acked;
         if (!error->error || verdict->error)
             continue;
-        const char *text = explanation(nlh);
+        const char *text = explanation(nlh, &verdict->offset);
+        verdict->failed = nlh->nlmsg_seq - verdict->first;
         verdict->error =
             why_set(verdict->why, error->error, "nf_tables, message %u of %u: %s%s%s", nlh->nlmsg_seq - verdict->first,
                     conn->seq - verdict->first, strerror(-error->error), text ? ": " : "", text ? text : "");
@@ -109,7 +120,10 @@ int conn_open(struct conn **ret, struct why *why)
         return why_set(why, -ENOMEM, "out of memory");
     conn->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (!conn->socket || mnl_socket_bind(conn->socket, 0, MNL_SOCKET_AUTOPID) < 0)
-        return why_set(why, -errno, "cannot open a netlink socket: %s", strerror(errno));
+        return why_set(why, -errno, "cannot open a netlink socket: %s%s", strerror(errno),
+                       errno == EPROTONOSUPPORT || errno == EAFNOSUPPORT
+                           ? ": this kernel has no netfilter (CONFIG_NETFILTER_NETLINK); gVisor has none"
+                           : "");
     /* Errors without a copy of the message, but with the kernel's words. */
     int on = 1;
     mnl_socket_setsockopt(conn->socket, NETLINK_CAP_ACK, &on, sizeof(on));
@@ -117,6 +131,8 @@ int conn_open(struct conn **ret, struct why *why)
     int error = ask_generation(conn, why);
     if (error == -EPERM)
         return why_set(why, error, "CAP_NET_ADMIN is missing");
+    if (error == -EINVAL || error == -EOPNOTSUPP) /* nobody takes the question */
+        return why_set(why, error, "this kernel has no nf_tables: load nf_tables (CONFIG_NF_TABLES)");
     if (error)
         return error;
     conn->generation = conn->answered;
@@ -167,10 +183,31 @@ static int verdict_from_generation(struct conn *conn, struct why *why)
     return why_set(why, -ENOBUFS, "nf_tables: the kernel's verdict was lost");
 }
 
+/* The verdict names a message; what in it the kernel lacks, people can do something about. */
+static int explain_refusal(struct conn *conn, const struct buf *bytes, const struct verdict *verdict, struct why *why)
+{
+    int left = (int)bytes->len;
+    const struct nlmsghdr *nlh = (const struct nlmsghdr *)bytes->data;
+    for (uint32_t i = 0; i < verdict->failed && mnl_nlmsg_ok(nlh, left); i++)
+        nlh = mnl_nlmsg_next(nlh, &left);
+    struct missing missing;
+    if (!mnl_nlmsg_ok(nlh, left) || !missing_from(nlh, verdict->offset, verdict->error, &missing))
+        return verdict->error;
+    conn->lacks = missing.module;
+    return why_set(why, verdict->error, "this kernel lacks the %s: load %s (%s)", missing.part, missing.module,
+                   missing.config);
+}
+
+const char *conn_lacks(const struct conn *conn)
+{
+    return conn->lacks;
+}
+
 int conn_commit(struct conn *conn, struct batch *batch, struct why *why)
 {
     struct verdict verdict = {.first = conn->seq + 1, .why = why};
     uint32_t acked;
+    conn->lacks = NULL;
     if (batch_end(batch))
         return why_set(why, -ENOMEM, "out of memory");
     struct buf *bytes = batch_bytes(batch, &acked);
@@ -186,7 +223,7 @@ int conn_commit(struct conn *conn, struct batch *batch, struct why *why)
         return why_set(why, -errno, "cannot send to nf_tables: %s", strerror(errno));
     read_verdict(conn, &verdict);
     if (verdict.error)
-        return verdict.error;
+        return explain_refusal(conn, bytes, &verdict, why);
     if (!verdict.is_acked)
         return verdict_from_generation(conn, why);
     conn->generation++;
@@ -201,6 +238,12 @@ int conn_others_changed(struct conn *conn, bool *ret, uint32_t *ret_generation, 
     *ret = conn->answered != conn->generation;
     *ret_generation = conn->answered;
     return 0;
+}
+
+bool conn_is_behind(struct conn *asker, const struct conn *conn)
+{
+    /* In this order: what is made meanwhile looks like a change, never the other way round. */
+    return ask_generation(asker, NULL) || asker->answered != atomic_load(&conn->generation);
 }
 
 void conn_accept_generation(struct conn *conn, uint32_t generation)

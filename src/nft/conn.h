@@ -15,9 +15,15 @@ void conn_free(struct conn *conn);
  * -ENOBUFS: the verdict was lost, and whether the kernel changed could not be told either. */
 int conn_commit(struct conn *conn, struct batch *batch, struct why *why);
 
+/* The module that the kernel lacked at the newest conn_commit(); NULL when that failed for another reason, or not. */
+const char *conn_lacks(const struct conn *conn);
+
 /* Whether the rule set was changed, in whatever table, by anyone but this socket since it was opened or since the
  * generation that conn_accept_generation() was told; and its generation now. */
 int conn_others_changed(struct conn *conn, bool *ret, uint32_t *ret_generation, struct why *why);
+/* Whether the rule set has changed since what `conn` knows of; also while its own transaction is on its way, or when
+ * that cannot be told. `asker` belongs to the calling thread, `conn` to any. */
+bool conn_is_behind(struct conn *asker, const struct conn *conn);
 /* What others did up to this generation is known. */
 void conn_accept_generation(struct conn *conn, uint32_t generation);
 

@@ -159,6 +159,14 @@ bool flows_none(struct conn *conn)
     return !conn_ask(conn, room, nlh->nlmsg_len, take_count, &entries, NULL) && !entries;
 }
 
+bool flows_listable(struct conn *conn)
+{
+    _Alignas(struct nlmsghdr) char room[64];
+    uint32_t entries;
+    struct nlmsghdr *nlh = question(room, IPCTNL_MSG_CT_GET_STATS, NLM_F_ACK, AF_UNSPEC);
+    return conn_ask(conn, room, nlh->nlmsg_len, take_count, &entries, NULL) != -EINVAL; /* nobody takes the question */
+}
+
 static int list(struct conn *conn, struct finder *finder, struct why *why)
 {
     _Alignas(struct nlmsghdr) char room[64];

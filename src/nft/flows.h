@@ -18,6 +18,8 @@ struct flow {
 
 #define FLOWS_AT_ONCE 1024
 
+/* False on kernels without nf_conntrack_netlink: nothing can be listed or deleted then. */
+bool flows_listable(struct conn *conn);
 /* Whether conntrack has no entry in this network namespace, not even one that is being made. Does not block, while a
  * listing goes through the table of all namespaces. False when the kernel does not say. */
 bool flows_none(struct conn *conn);

@@ -8,8 +8,9 @@
 
 #define OWN_ZONE 1 /* of the sidecar's connections: any but 0, where everybody else is */
 
-/* What some kernels lack: conntrack zones, the netdev egress hook, the key rtclassid, the expression `socket`. */
-enum { LACKS_ZONES = 1, LACKS_FRAMES = 2, LACKS_ROUTES = 4, LACKS_SOCKETS = 8 };
+/* What some kernels lack: conntrack zones, the netdev egress hook, the key rtclassid; the expressions `socket` and
+ * `reject`. */
+enum { LACKS_ZONES = 1, LACKS_FRAMES = 2, LACKS_ROUTES = 4, LACKS_SOCKETS = 8, LACKS_REJECT = 16 };
 
 /* A socket of the sidecar's own sends this. Both secrets in one match: a rule that showed whether the first of them is
  * right would let them be found one after the other. */

@@ -64,7 +64,7 @@ static int try_without(struct install *install, struct conn *conn, const struct 
 {
     unsigned lacks = install->lacks;
     int error = -ENOENT;
-    for (size_t i = 0; i < TRIES && error == -ENOENT; i++)
+    for (size_t i = 0; i < TRIES && error == -ENOENT && !(i && conn_lacks(conn)); i++)
         error = try_tables(install, conn, tables, why);
     /* The kernel does not say which of them it lacks. */
     for (unsigned without = 1; without < LACKS_SOCKETS && error == -EOPNOTSUPP; without++) {
@@ -83,44 +83,60 @@ static bool is_unknown(int error)
 }
 
 /* By a transaction that fails at its end, if not before, so that it changes nothing. */
-static bool refuses(struct conn *conn, void (*plan)(struct batch *batch))
+static bool lacks_peers(struct conn *conn)
 {
     _cleanup_batch_ struct batch *batch = NULL;
     if (batch_new(&batch))
         return false;
     batch_begin(batch);
-    plan(batch);
+    plan_peers_trial(batch);
     return is_unknown(conn_commit(conn, batch, NULL));
+}
+
+/* Whether the newest transaction failed for a module that there is a way without, and that was not known before. */
+static bool learn_lack(struct install *install, const struct conn *conn)
+{
+    static const struct {
+        const char *module;
+        unsigned lacks;
+    } spare[] = {{"nft_reject_inet", LACKS_REJECT}, {"nft_socket", LACKS_SOCKETS}};
+    unsigned before = install->lacks;
+    for (size_t i = 0; i < sizeof(spare) / sizeof(spare[0]); i++)
+        if (conn_lacks(conn) && !strcmp(conn_lacks(conn), spare[i].module))
+            install->lacks |= spare[i].lacks;
+    return install->lacks != before;
 }
 
 int install_tables(struct install *install, struct conn *conn, const struct nft_settings *settings,
                    const struct nft_policy *policy, const struct changes *changes, struct why *why)
 {
+    static const struct buf nothing;
     struct nft_settings chosen = *settings;
     struct tables tables = {.settings = &chosen, .policy = policy, .changes = changes};
-    chosen.log_peers = settings->log_peers && !install->no_peers;
-    int error = try_without(install, conn, &tables, why);
-    if (error == -EMSGSIZE && chosen.kept && chosen.kept->len) { /* what holds now comes first */
-        static const struct buf nothing;
-        chosen.kept = &nothing;
-        error = try_without(install, conn, &tables, why);
-    }
-    /* Not tried before: a transaction that fails takes the kernel 10 ms, which every start would wait for. */
-    if (!is_unknown(error))
-        return error;
     unsigned lacks = install->lacks;
-    if (!settings->audit && !(lacks & LACKS_SOCKETS) && refuses(conn, plan_sockets_trial))
-        install->lacks |= LACKS_SOCKETS;
-    if (chosen.log_peers)
-        chosen.log_peers = !refuses(conn, plan_peers_trial);
-    bool no_peers = settings->log_peers && !chosen.log_peers;
-    if (install->lacks == lacks && no_peers == install->no_peers)
-        return error;
-    error = try_without(install, conn, &tables, why);
+    int error = -EOPNOTSUPP;
+    bool again = true;
+    chosen.log_peers = settings->log_peers && !install->no_peers;
+    while (again) {
+        chosen.drops = install->lacks & LACKS_REJECT;
+        error = try_without(install, conn, &tables, why);
+        again = false;
+        if (error == -EMSGSIZE && chosen.kept && chosen.kept->len) { /* what holds now comes first */
+            chosen.kept = &nothing;
+            again = true;
+        } else if (is_unknown(error)) {
+            /* Not tried before: a transaction that fails takes the kernel 10 ms, which every start would wait for. */
+            again = learn_lack(install, conn);
+            if (!again && chosen.log_peers && lacks_peers(conn)) {
+                chosen.log_peers = false;
+                again = true;
+            }
+        }
+    }
     if (error)
         install->lacks = lacks;
     else
-        install->no_peers = no_peers;
+        install->no_peers |= settings->log_peers && !chosen.log_peers;
     return error;
 }
 
@@ -151,16 +167,24 @@ int install_devices(struct install *install, struct conn *conn, const struct nft
     return install->lacks & LACKS_FRAMES ? 0 : error;
 }
 
-static int try_closed(struct conn *conn, struct batch *batch, bool replaces, unsigned lacks, struct why *why)
+#define SHUT (1u << 31) /* with nothing but what every nf_tables has */
+
+static int try_closed(struct conn *conn, unsigned lacks, bool replaces, struct why *why)
 {
+    _cleanup_batch_ struct batch *batch = NULL;
     _cleanup_devices_ struct if_nameindex *devices = NULL;
     int error = lacks & LACKS_FRAMES ? 0 : list_devices(&devices, why);
     if (error)
         return error;
+    if (batch_new(&batch))
+        return why_set(why, -ENOMEM, "out of memory");
     batch_begin(batch);
     if (replaces)
         plan_remove(batch);
-    plan_closed(batch, lacks);
+    if (lacks & SHUT)
+        plan_shut(batch);
+    else
+        plan_closed(batch, lacks);
     if (devices)
         frames_plan(batch, devices, false);
     return conn_commit(conn, batch, why);
@@ -168,15 +192,21 @@ static int try_closed(struct conn *conn, struct batch *batch, bool replaces, uns
 
 int install_closed(struct conn *conn, bool replaces, struct why *why)
 {
-    static const unsigned lacks[] = {0, LACKS_FRAMES, LACKS_ROUTES | LACKS_FRAMES};
-    _cleanup_batch_ struct batch *batch = NULL;
-    int error = -EOPNOTSUPP;
-    if (batch_new(&batch))
-        return why_set(why, -ENOMEM, "out of memory");
-    for (size_t i = 0; i < sizeof(lacks) / sizeof(lacks[0]) && error == -EOPNOTSUPP; i++) {
+    static const unsigned ways[] = { /* the best first */
+        0,
+        LACKS_FRAMES,
+        LACKS_FRAMES | LACKS_ROUTES,
+        LACKS_REJECT,
+        LACKS_REJECT | LACKS_FRAMES,
+        LACKS_REJECT | LACKS_FRAMES | LACKS_ROUTES,
+        SHUT,
+        SHUT | LACKS_FRAMES,
+    };
+    int error = -ENOENT;
+    for (size_t way = 0; way < sizeof(ways) / sizeof(ways[0]) && is_unknown(error); way++) {
         error = -ENOENT;
-        for (size_t k = 0; k < TRIES && error == -ENOENT; k++)
-            error = try_closed(conn, batch, replaces, lacks[i], why);
+        for (size_t i = 0; i < TRIES && error == -ENOENT && !(i && conn_lacks(conn)); i++)
+            error = try_closed(conn, ways[way], replaces, why);
     }
     return error;
 }

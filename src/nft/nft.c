@@ -13,6 +13,7 @@
 #include "nft/plan.h"
 #include "nft/restore.h"
 #include "nft/revoke.h"
+#include "nft/sockets.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -32,6 +33,7 @@ void nft_free(struct nft *nft)
     install_done(&nft->install);
     batch_free(nft->batch);
     conn_free(nft->conn);
+    conn_free(nft->asker);
     free(nft);
 }
 
@@ -52,9 +54,15 @@ int nft_open(const struct nft_settings *settings, struct nft **ret, struct why *
     nft->dns_looks = DNS_LOOKS;
     int error = conn_open(&nft->conn, why);
     if (!error)
+        error = conn_open(&nft->asker, why);
+    if (!error)
         error = restore_is_open(nft->conn, &nft->is_first, why);
     if (error)
         return error;
+    nft->no_flows = !flows_listable(nft->conn);
+    nft->no_sockets = !sockets_listable();
+    if (nft->no_flows)
+        nft->dns_looks = 0;
     nft->settled.default_allow = nft->is_first;
     *ret = take_pointer(nft);
     return 0;
@@ -153,6 +161,7 @@ int nft_commit_changes(struct nft *nft, struct batch *batch, uint64_t now_ns, st
     return 0;
 }
 
+/* Changes nothing that is enforced, so it is not counted. */
 int nft_write_kept(struct nft *nft, struct why *why)
 {
     _cleanup_batch_ struct batch *batch = NULL;
@@ -161,12 +170,12 @@ int nft_write_kept(struct nft *nft, struct why *why)
         return why_set(why, -ENOMEM, "out of memory");
     batch_begin(batch);
     int error = kept_replace(batch, nft->settings->kept);
-    error = error ? why_set(why, error, "it is too long") : nft_commit(nft, batch, why);
+    error = error ? why_set(why, error, "it is too long") : conn_commit(nft->conn, batch, why);
     if (!error)
         return 0;
     batch_begin(batch);
     kept_replace(batch, &nothing);
-    nft_commit(nft, batch, NULL);
+    conn_commit(nft->conn, batch, NULL);
     return error;
 }
 
@@ -178,6 +187,21 @@ bool nft_guards_frames(const struct nft *nft)
 bool nft_guards_answers(const struct nft *nft)
 {
     return !(nft->install.lacks & LACKS_SOCKETS);
+}
+
+bool nft_rejects(const struct nft *nft)
+{
+    return !(nft->install.lacks & LACKS_REJECT);
+}
+
+bool nft_lists_flows(const struct nft *nft)
+{
+    return !nft->no_flows;
+}
+
+bool nft_lists_sockets(const struct nft *nft)
+{
+    return !nft->no_sockets;
 }
 
 bool nft_logs_peers(const struct nft *nft)

@@ -36,6 +36,7 @@ struct nft_settings {
     const uint16_t *own_ports;      /* more ports that the mark opens: of endpoints that the sidecar connects to */
     size_t n_own_ports;             /* at most NFT_OWN_PORTS_MAX */
     uint32_t max_addresses;         /* learned addresses per family */
+    bool drops;                     /* what is refused is dropped without a word: the kernel has no `reject` */
     bool log_peers;                 /* rules show direct connections to who listens, see peers.h */
     struct metrics *metrics;
     struct mailbox *mailbox; /* of the loop that all calls come from; NULL: flows are left alone */
@@ -68,11 +69,22 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
  * frames of network devices that are new are guarded. To be called every second or so. On failure the table may not be
  * in place: call again. */
 int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
+/* Whether anyone changed nftables since nft_keep() looked, or this process is just doing so: what it said may not hold any
+ * more. For one other thread than the rest, while `nft` lives; takes 2 µs. */
+bool nft_is_behind(const struct nft *nft);
+/* nft_keep() compares the table at its next call even if it did so a moment ago. */
+void nft_look_at_once(struct nft *nft);
 /* Whether raw frames (AF_PACKET) are kept from leaving; false on kernels without the netdev egress hook. */
 bool nft_guards_frames(const struct nft *nft);
 /* Whether replies to redirected questions are kept from the sidecar's own sockets; false on kernels without nft_socket.
  */
 bool nft_guards_answers(const struct nft *nft);
+/* Whether the sandbox is told of refusals; false on kernels without nft_reject_inet. */
+bool nft_rejects(const struct nft *nft);
+/* Whether open flows can be listed; false on kernels without nf_conntrack_netlink, where their sockets are. */
+bool nft_lists_flows(const struct nft *nft);
+/* Whether sockets can be; false on kernels without inet_diag, where only rules stop flows. */
+bool nft_lists_sockets(const struct nft *nft);
 /* Whether rules show direct connections: `log_peers`, unless the kernel does not take them. */
 bool nft_logs_peers(const struct nft *nft);
 /* Replaces the static sets and the default, and takes learned addresses away for which `still_allowed` says no for

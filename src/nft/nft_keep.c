@@ -95,7 +95,7 @@ static int put_in_place(struct nft *nft, uint32_t generation, bool *ret_repaired
     int error = nft_install(nft, &nft->policy, why);
     if (error)
         return error;
-    nft->dns_looks = DNS_LOOKS;
+    nft->dns_looks = nft->no_flows ? 0 : DNS_LOOKS;
     *ret_repaired = nft->harm.text[0] != '\0';
     if (*ret_repaired) {
         why_set(why, 0, "%s", nft->harm.text);
@@ -114,6 +114,16 @@ static int guard_devices(struct nft *nft, struct why *why)
     if (sent)
         nft_remember_table(nft);
     return error;
+}
+
+bool nft_is_behind(const struct nft *nft)
+{
+    return conn_is_behind(nft->asker, nft->conn);
+}
+
+void nft_look_at_once(struct nft *nft)
+{
+    nft->look_after_ns = 0;
 }
 
 int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why)

@@ -129,6 +129,20 @@ static int end_untracked(struct nft *nft, struct why *why)
     return error ? error : flows_end(nft->conn, &flows, why);
 }
 
+/* The same when conntrack cannot be listed. */
+static int end_by_sockets(struct nft *nft, struct why *why)
+{
+    _cleanup_buf_ struct buf flows = {0};
+    _cleanup_close_ int fd = sockets_open();
+    struct cut cut = make_cut(nft);
+    if (fd < 0)
+        return why_set(why, fd, "cannot ask for sockets: %s", strerror(-fd));
+    int error = sockets_find(fd, nft->settings->mark, wants, &cut, &flows, why);
+    if (!error)
+        error = refuse_flows(nft, &cut, &flows, why);
+    return error ? error : flows_end(nft->conn, &flows, why);
+}
+
 static int choose_cut(void *ctx, struct buf *flows, struct why *why)
 {
     struct nft *nft = ctx;
@@ -196,9 +210,14 @@ static void start_walk(struct nft *nft)
         walk_over(nft, 0, &why);
         return;
     }
+    if (nft->no_flows) {
+        int error = nft->no_sockets ? 0 : end_by_sockets(nft, &why);
+        walk_over(nft, error, &why);
+        return;
+    }
     unsigned delay_ms = nft->is_first && nft->was_quiet ? QUIET_START_MS : 0;
     nft->was_quiet = false;
-    int error = nft->is_first ? end_untracked(nft, &why) : 0;
+    int error = nft->is_first && !nft->no_sockets ? end_untracked(nft, &why) : 0;
     if (!error)
         error = flow_walk_start(nft->settings->mailbox, &hooks, delay_ms, &nft->walk, &why);
     if (error)

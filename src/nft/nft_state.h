@@ -18,6 +18,7 @@
 struct nft {
     const struct nft_settings *settings;
     struct conn *conn;
+    struct conn *asker; /* of the thread that calls nft_is_behind() */
     struct batch *batch; /* for learning, whose transactions are small */
     struct changes *changes;
     struct install install;
@@ -37,6 +38,8 @@ struct nft {
     struct flow_walk *dns_walk;
     bool is_first;          /* nothing of ours filtered before, and flows were not ended yet */
     bool was_quiet;         /* there was no flow at all before the first rules */
+    bool no_sockets;        /* sockets cannot be listed, nor ended */
+    bool no_flows;          /* conntrack cannot be listed: flows are found by their sockets */
     unsigned dns_looks;     /* for DNS flows that may be older than the redirect: so many are still to come */
     struct buf snapshot;    /* of the table as we made it; empty: not known */
     bool damaged;           /* the table may not be what we made it */

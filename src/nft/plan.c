@@ -221,19 +221,19 @@ void plan_policy(struct batch *batch, const struct nft_settings *settings, const
         table_set_policy(batch, "egress", chain_policy(settings, after->default_allow)); /* as it is */
 }
 
+void plan_shut(struct batch *batch)
+{
+    table_add(batch, NLM_F_EXCL);
+    chain_egress_shut(batch);
+    chain_forward(batch);
+}
+
 void plan_closed(struct batch *batch, unsigned lacks)
 {
     static const struct nft_settings nobody = {0};
     table_add(batch, NLM_F_EXCL);
-    chain_egress_closed(batch);
+    chain_egress_closed(batch, lacks & LACKS_REJECT);
     chain_forged(batch, false, lacks);
     chain_forward(batch);
     chain_leaving(batch, &nobody);
-}
-
-void plan_sockets_trial(struct batch *batch)
-{
-    table_add(batch, 0);
-    chain_forged(batch, true, LACKS_ZONES | LACKS_ROUTES);
-    table_add(batch, NLM_F_EXCL);
 }

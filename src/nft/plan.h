@@ -25,7 +25,7 @@ void plan_policy(struct batch *batch, const struct nft_settings *settings, const
                  const struct nft_policy *after, bool whole);
 /* Makes a table that refuses everything; the transaction fails with -EEXIST when there is a table. */
 void plan_closed(struct batch *batch, unsigned lacks);
-/* To be tried, and to fail: -EEXIST in the end, what the kernel says of an expression that it lacks before. */
-void plan_sockets_trial(struct batch *batch);
+/* The same with nothing but what every nf_tables has: replies of connections from outside do not pass either. */
+void plan_shut(struct batch *batch);
 
 #endif

@@ -202,3 +202,21 @@ int sockets_find(int fd, uint32_t mark, bool (*wanted)(void *ctx, const struct f
     buf_done(&listing->sockets);
     return error ? why_set(why, error, "cannot list sockets: %s", strerror(-error)) : 0;
 }
+
+bool sockets_listable(void)
+{
+    _cleanup_close_ int fd = sockets_open();
+    if (fd < 0)
+        return false;
+    _Alignas(struct nlmsghdr) char room[ANSWER_SIZE];
+    struct nlmsghdr *nlh = mnl_nlmsg_put_header(room);
+    nlh->nlmsg_type = SOCK_DIAG_BY_FAMILY;
+    nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    struct inet_diag_req_v2 *request = mnl_nlmsg_put_extra_header(nlh, sizeof(*request));
+    request->sdiag_family = AF_INET;
+    request->sdiag_protocol = IPPROTO_TCP; /* in no state: a short list */
+    if (send(fd, nlh, nlh->nlmsg_len, 0) < 0)
+        return false;
+    ssize_t received = recv(fd, room, sizeof(room), 0);
+    return received > 0 && mnl_nlmsg_ok(nlh, (int)received) && nlh->nlmsg_type != NLMSG_ERROR;
+}

@@ -16,4 +16,7 @@ int sockets_find(int fd, uint32_t mark, bool (*wanted)(void *ctx, const struct f
  */
 bool sockets_destroy(int fd, const struct flow *flow);
 
+/* False when the kernel lists no sockets (no inet_diag, no sock_diag): which are open is not known then. */
+bool sockets_listable(void);
+
 #endif

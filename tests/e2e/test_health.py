@@ -5,10 +5,12 @@ import time
 
 import pytest
 
-from tests.support import dnsclient
+from tests.support import dnsclient, netns
 from tests.support.metrics import Scrape
+from tests.support.sidecar import Sidecar
 from tests.support.tcpclient import connects, refusal_seconds
 from tests.support.waiting import PATIENCE, wait_until
+from tests.support.world import GATEWAY_V4, GATEWAY_V6, SANDBOX_V6
 
 TABLE = "inet opensandbox"
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}, {"action": "deny", "target": "203.0.113.66"},
@@ -98,3 +100,95 @@ def test_healthz_says_no_as_long_as_it_cannot_be_mended(world, start, mode):
     sidecar.wait_record(lambda record: record["level"] == "error" and "the table deleted" in record["msg"])
     assert len(_errors(sidecar)) == 2  # once each, however long it took
     assert "chain dns" in world.sandbox.table()
+
+
+HARM_TO_WHAT_DENIES = ["flush ruleset", f"delete table {TABLE}", f"insert rule {TABLE} egress accept"]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("harm", HARM_TO_WHAT_DENIES)
+def test_healthz_never_says_ok_about_a_table_that_is_not_there(world, start, harm):
+    """Not even in the moment before the sidecar looks by itself."""
+    sidecar = start(RULES=RULES)
+    for _ in range(5):
+        world.sandbox.nft(harm)
+        assert sidecar.request("GET", "/healthz").status == 200
+        refusal_seconds(world.sandbox, "203.0.113.66")
+        assert "policy drop" in world.sandbox.table()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("mode, harm", [("dns", "flush ruleset"), ("dns", f"flush chain {TABLE} dns"),
+                                        *(("dns+nft", harm) for harm in HARM_TO_WHAT_DENIES)])
+def test_change_puts_the_table_back(world, start, mode, harm):
+    """Whoever is told that a change is in force can rely on it, whatever was done to the table a moment before."""
+    sidecar = start(RULES=RULES, MODE=mode)
+    for number in range(5):
+        target = f"198.51.100.{number + 1}"
+        world.sandbox.nft(harm)
+        reply = sidecar.request("PATCH", "/policy", [{"action": "deny", "target": target}])
+        assert reply.status == 200, reply.text
+        assert "redirect to :15353" in world.sandbox.table()
+        if mode == "dns+nft":
+            refusal_seconds(world.sandbox, target)
+            refusal_seconds(world.sandbox, "203.0.113.66")
+        assert sidecar.policy()["egress"][0]["target"] == target
+
+
+@pytest.mark.once
+def test_answer_puts_the_table_back(world, start):
+    """A name is not answered with an address that nothing lets through, nor with an error."""
+    sidecar = start(RULES=RULES)
+    for name in "www", "api", "v4only":
+        world.sandbox.nft(f"delete table {TABLE}; add table {TABLE}; add chain {TABLE} dns {{ type nat hook output priority"
+                          " -110; }; add rule inet opensandbox dns meta l4proto { tcp, udp } th dport 53 meta mark 0"
+                          " redirect to :15353")
+        assert dnsclient.rcode(dnsclient.ask(world.sandbox, f"{name}.allowed.test")) == "NOERROR"
+    assert sidecar.healthy()
+
+
+def test_namespace_that_its_devices_left(start, world):
+    """An application that is restarted by itself has a new network namespace; the sidecar guards nobody then."""
+    sidecar = start(RULES=RULES)
+    begin = time.monotonic()
+    world.sandbox.ip("link set eth0 down")
+    try:
+        lost = sidecar.wait_record(lambda record: record.get("opensandbox.event") == "egress.network.lost")
+        assert lost["level"] == "error" and time.monotonic() - begin < (WITHIN_S + LOAD_S) * PATIENCE
+        sidecar.wait_unhealthy()
+        reply = sidecar.request("GET", "/healthz")
+        assert reply.status == 503 and "no route leads out" in reply.text
+        assert sidecar.request("GET", "/livez").status == 200, "a restart does not help against it"
+        assert Scrape(sidecar).value("egress_enforcement_active") == 0
+    finally:
+        world.sandbox.ip("link set eth0 up")
+        world.sandbox.ip(f"route add default via {GATEWAY_V4}")
+        world.sandbox.ip(f"-6 addr replace {SANDBOX_V6}/64 dev eth0 nodad")
+        world.sandbox.ip(f"-6 route replace default via {GATEWAY_V6}")
+    sidecar.wait_healthy()
+    sidecar.wait_record(lambda record: "lead out of this network namespace again" in record["msg"])
+    refusal_seconds(world.sandbox, "203.0.113.66")
+
+
+@pytest.fixture
+def bare():
+    """A sandbox with loopback alone, and a device in it that leads nowhere."""
+    namespace = netns.Namespace("bare")
+    yield namespace
+    namespace.close()
+
+
+def test_namespace_that_never_had_a_device(bare, tmp_path):
+    sidecar = Sidecar(bare, tmp_path, RULES=RULES)
+    try:
+        sidecar.wait_healthy()
+        bare.ip("link add late type veth peer name far")
+        bare.ip("link set late up")
+        bare.ip("link set far up")
+        bare.ip("addr add 203.0.113.1/24 dev late")
+        assert sidecar.healthy()
+        bare.ip("link del late")
+        sidecar.wait_record(lambda record: record.get("opensandbox.event") == "egress.network.lost")
+        sidecar.wait_unhealthy()
+    finally:
+        sidecar.stop()

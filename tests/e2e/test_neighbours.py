@@ -1,6 +1,5 @@
 """Others around the sandbox: clients from outside, the link itself, and Docker's resolver inside."""
 
-import re
 import socket
 import struct
 import threading

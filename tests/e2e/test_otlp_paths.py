@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import dnsclient, tcpclient
 from tests.support.collector import GrpcCollector, HttpCollector, server_tls
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.waiting import PATIENCE
 
 import grpc
 

@@ -9,13 +9,11 @@ import statistics
 import threading
 import time
 
-import dns.rcode
 import pytest
 
 from tests.support import dnsclient, otlp
 from tests.support.collector import HttpCollector
 from tests.support.metrics import Scrape
-from tests.support.resolver import Resolver
 from tests.support.waiting import PATIENCE, wait_until
 
 COLLECTOR = "192.0.2.80"

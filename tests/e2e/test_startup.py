@@ -60,17 +60,41 @@ def _refuses(world, settings, code=CONFIG_ERROR, says=(), through=()):
 
 @pytest.mark.parametrize("number, name", [(2, "export thread"), (3, "HTTP server's thread")])
 def test_thread_that_cannot_be_started(world, server, tmp_path, number, name):
-    """Of those that nothing works without; the first one looks for open flows."""
-    _refuses(world, {}, UNAVAILABLE, says=[name], through=preloaded("failing", tmp_path, FAILING_THREAD=number))
-    _is_closed(world, server)
-
-
-@pytest.mark.parametrize("number, name", [(2, "export thread"), (3, "HTTP server's thread")])
-def test_thread_that_cannot_be_started(world, server, tmp_path, number, name):
-    """The first one looks for open flows, and the loop can do without."""
+    """Of those that nothing works without; the first one looks for open flows, and the loop can do without."""
     through = preloaded("failing", tmp_path, FAILING_THREAD=number)
     _refuses(world, {}, UNAVAILABLE, says=[name], through=through)
     _is_closed(world, server)
+
+
+def _is_shut(world):
+    """Nothing gets out, and nothing of the sandbox's gets through to itself but by loopback."""
+    for address in "203.0.113.10", "2001:db8:1::10", GATEWAY_V4:
+        assert not connects(world.sandbox, address, timeout=0.3)
+    for tcp in False, True:
+        with pytest.raises((OSError, dnsclient.Timeout)):
+            dnsclient.ask(world.sandbox, "www.allowed.test", tcp=tcp, timeout=0.3)
+
+
+@pytest.mark.parametrize("mode", ["dns", "dns+nft"])
+@pytest.mark.parametrize("lacks, module, config", [
+    ("ct", "nft_ct", "CONFIG_NFT_CT"), ("fib", "nft_fib_inet", "CONFIG_NFT_FIB_INET"),
+    ("redir", "nft_redir", "CONFIG_NFT_REDIR"), ("nat", "nft_chain_nat", "CONFIG_NFT_NAT")])
+def test_module_that_is_missing_is_named_and_the_sandbox_closed(world, server, tmp_path, mode, lacks, module, config):
+    through = preloaded("old_kernel", tmp_path, LACKS=lacks)
+    done = _refuses(world, {"MODE": mode}, UNAVAILABLE, says=[lacks, module, config], through=through)
+    assert "message" not in done.stderr
+    if lacks in ("ct", "fib"):
+        _is_shut(world)
+    else:
+        _is_closed(world, server)
+    assert connects(world.sandbox, "127.0.0.1", server)
+
+
+def test_kernel_without_nf_tables(world, server, tmp_path):
+    """One line that says so, and one that nothing is closed: there is nothing to do it with."""
+    done = command(world.sandbox, [], BASE, through=preloaded("old_kernel", tmp_path, LACKS="nf_tables"), timeout=20)
+    assert done.returncode == UNAVAILABLE and "this kernel has no nf_tables" in done.stderr
+    assert "could not be closed" in done.stderr and "CONFIG_NF_TABLES" in done.stderr
 
 
 @pytest.mark.parametrize("name, value", [

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -56,6 +57,44 @@ def test_crashed_sidecar_comes_back_and_the_sandbox_stays_closed(world, supervis
         assert record["logger"] == "opensandbox.egress" and record["sandbox_id"] == "box" and record["ts"][-1] == "Z"
     assert sidecar.stop() == 0
     assert not _exists(second["process.pid"])
+
+
+def test_sidecar_that_hangs_is_killed_and_comes_back(world, supervised):
+    """Nobody else sees a process that was stopped: its port still takes connections."""
+    sidecar = supervised(OPENSANDBOX_EGRESS_WATCHDOG_SEC="3")
+    first = _supervisor(sidecar, "start")["process.pid"]
+    os.kill(first, signal.SIGSTOP)
+    hung = wait_until(lambda: [r for r in sidecar.records if r.get("opensandbox.event") == "egress.supervisor.hang"],
+                      timeout=15, what="the supervisor to notice")[0]
+    assert (hung["process.pid"], hung["level"], hung["silence"]) == (first, "error", 3)
+    assert _supervisor(sidecar, "exit")["signal"] == 9
+    assert _supervisor(sidecar, "start", 2)["process.pid"] != first
+    sidecar.wait_healthy()
+    assert dnsclient.addresses(dnsclient.ask(world.sandbox, "www.allowed.test")) == ["203.0.113.10"]
+    assert sidecar.stop() == 0
+
+
+def test_container_that_is_frozen_is_not_taken_for_a_hang(world, supervised):
+    """Supervisor and sidecar stand still together, longer than the sidecar alone might."""
+    sidecar = supervised(OPENSANDBOX_EGRESS_WATCHDOG_SEC="3")
+    first = _supervisor(sidecar, "start")["process.pid"]
+    for pid in sidecar.process.pid, first:
+        os.kill(pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    with pytest.raises(dnsclient.Timeout):
+        dnsclient.ask(world.sandbox, "www.allowed.test", timeout=5)
+    assert time.monotonic() - begin > 4
+    for pid in sidecar.process.pid, first:
+        os.kill(pid, signal.SIGCONT)
+    assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.allowed.test")) == "NOERROR"
+    assert sidecar.healthy() and _exists(first)
+    assert not [r for r in sidecar.records if r.get("opensandbox.event") == "egress.supervisor.hang"]
+
+
+def test_option_for_signs_of_life_is_for_the_supervisor_alone(world):
+    for number in "", "0", "999", "-1", "x":
+        done = world.sandbox.run(BINARY, f"--life-fd={number}", env=environment({}), stdin=subprocess.DEVNULL)
+        assert done.returncode == 64 and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,6 +1,7 @@
 /* Preloaded: what seldom fails does.
  *
  *   FAILING_THREAD=N   the N-th thread cannot be started
+ *   FAILING_THREADS=FILE  none can while its first byte is not 0
  *   FAILING_SENDS=FILE as many of the next transactions as its first byte says find no memory */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -14,15 +15,22 @@
 
 #define TRANSACTION 500 /* bytes; requests for a look are shorter */
 
-static volatile unsigned char *sends_left;
+static volatile unsigned char *sends_left, *no_threads;
+
+static volatile unsigned char *map(const char *variable)
+{
+    if (!getenv(variable))
+        return NULL;
+    int fd = open(getenv(variable), O_RDWR);
+    void *memory = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    return memory;
+}
 
 __attribute__((constructor)) static void begin(void)
 {
-    if (!getenv("FAILING_SENDS"))
-        return;
-    int fd = open(getenv("FAILING_SENDS"), O_RDWR);
-    sends_left = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
+    sends_left = map("FAILING_SENDS");
+    no_threads = map("FAILING_THREADS");
 }
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
@@ -30,6 +38,8 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(v
     int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = dlsym(RTLD_NEXT, "pthread_create");
     static int started;
     if (getenv("FAILING_THREAD") && ++started == atoi(getenv("FAILING_THREAD")))
+        return EAGAIN;
+    if (no_threads && *no_threads)
         return EAGAIN;
     return real(thread, attr, run, arg);
 }

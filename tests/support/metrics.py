@@ -2,8 +2,8 @@
 
 import subprocess
 
-from prometheus_client import openmetrics, parser
-import prometheus_client.openmetrics.parser
+from prometheus_client import parser
+from prometheus_client.openmetrics import parser as openmetrics_parser
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SCOPE_LABELS = {"otel_scope_name", "otel_scope_version"}
@@ -17,7 +17,7 @@ class Scrape:
         assert self.response.status == 200
         self.text = self.response.text
         self.openmetrics = "openmetrics" in self.response.headers["Content-Type"]
-        parse = (openmetrics.parser if self.openmetrics else parser).text_string_to_metric_families
+        parse = (openmetrics_parser if self.openmetrics else parser).text_string_to_metric_families
         self.families = {family.name: family for family in parse(self.text)}
         self.samples = [sample for family in self.families.values() for sample in family.samples]
 

@@ -66,6 +66,8 @@ static void give_answer(struct fixture *f, struct policy_question *question)
     if (learned || lost)
         question->lease = (struct lease_info){question->addr, learned ? LEASE_LEARNED : LEASE_REVOKED,
                                               .seconds_left = 7, .names = "www.example"};
+    if (question->about_health)
+        f->healthy = !f->healthy;
     if (question->about_leases) {
         buf_puts(&question->leases, FIXTURE_LEASES);
         question->n_leases = 2;
@@ -127,6 +129,20 @@ static bool hook_healthy(void *ctx, struct why *why)
     return f->healthy;
 }
 
+static bool hook_health_is_old(void *ctx)
+{
+    struct fixture *f = ctx;
+    return f->health_is_old;
+}
+
+static bool hook_alive(void *ctx, struct why *why)
+{
+    struct fixture *f = ctx;
+    if (f->hangs)
+        why_set(why, 0, "the loop hangs");
+    return !f->hangs;
+}
+
 static void hook_metrics(void *ctx, bool openmetrics, struct buf *out)
 {
     buf_puts(out, openmetrics ? "openmetrics\n" : "text\n");
@@ -163,7 +179,8 @@ void fixture_start(struct fixture *f, struct api_settings settings)
     if (!settings.enforcement_mode)
         settings.enforcement_mode = "dns+nft";
     struct api_hooks hooks = {
-        .ctx = f, .change = hook_change, .ask = hook_ask, .healthy = hook_healthy, .metrics = hook_metrics};
+        .ctx = f, .change = hook_change, .ask = hook_ask, .healthy = hook_healthy,
+        .health_is_old = hook_health_is_old, .alive = hook_alive, .metrics = hook_metrics};
     struct policy *initial = NULL;
     struct why why = {0};
     ck_assert_int_eq(rule_file_parse("deny.always", FIXTURE_DENY_ALWAYS, strlen(FIXTURE_DENY_ALWAYS), ACTION_DENY,

@@ -45,6 +45,8 @@ struct fixture {
     struct policy *in_force; /* its thread's until fixture_stop() */
     struct mail release, end;
     atomic_bool hold, healthy;
+    atomic_bool health_is_old; /* whoever asks the loop then finds the opposite */
+    atomic_bool hangs;
     atomic_int error; /* the next verdict but `fail_after` ones */
     atomic_uint fail_after;
     atomic_uint n_questions;

@@ -219,6 +219,31 @@ START_TEST(healthz_tells_the_truth)
 }
 END_TEST
 
+START_TEST(healthz_that_may_be_old_asks_the_loop)
+{
+    f.health_is_old = true;
+    client_expect(&f, "GET", "/healthz", NULL, 503, "the table is gone\n");
+    client_expect(&f, "GET", "/healthz", NULL, 200, "ok");
+    ck_assert_uint_eq(f.n_questions, 2);
+    f.health_is_old = false;
+    client_expect(&f, "GET", "/healthz", NULL, 200, "ok");
+    ck_assert_uint_eq(f.n_questions, 2);
+}
+END_TEST
+
+START_TEST(livez_is_about_the_process_alone)
+{
+    f.healthy = false;
+    fixture_hold(&f);
+    client_expect(&f, "GET", "/livez", NULL, 200, "ok");
+    f.hangs = true;
+    client_expect(&f, "GET", "/livez", NULL, 503, "the loop hangs\n");
+    struct answer answer = client_call(&f, "HEAD", "/livez", NULL, NULL);
+    ck_assert_int_eq(answer.status, 503);
+    buf_done(&answer.body);
+}
+END_TEST
+
 START_TEST(access_records_keep_strangers_text_out)
 {
     client_expect(&f, "GET", "/%22%0a/../etc", NULL, 404, "not found\n");
@@ -259,6 +284,8 @@ Suite *test_suite(void)
     tcase_add_test(tcase, too_many_rules);
     tcase_add_test(tcase, token_guards_policy_and_vault);
     tcase_add_test(tcase, healthz_tells_the_truth);
+    tcase_add_test(tcase, healthz_that_may_be_old_asks_the_loop);
+    tcase_add_test(tcase, livez_is_about_the_process_alone);
     tcase_add_test(tcase, access_records_keep_strangers_text_out);
     tcase_add_test(tcase, long_rule_lists_are_logged_as_a_digest);
     suite_add_tcase(suite, tcase);

@@ -123,7 +123,7 @@ static int build(struct batch *batch, void (*plan)(struct batch *batch), size_t 
     return batch_end(batch);
 }
 
-static void (*const plans[])(struct batch *batch) = {install, change_policy, plan_remove, close_all};
+static void (*const plans[])(struct batch *batch) = {install, change_policy, plan_remove, close_all, plan_shut};
 
 /* Whatever fails is reported, is no leak, and is forgotten when the next transaction begins. */
 START_TEST(every_failure_is_reported)

@@ -47,7 +47,7 @@ static const char *heard(int flags)
 
 START_TEST(ready_and_stopping)
 {
-    notify_open(&notify);
+    notify_open(-1, &notify);
     ck_assert_str_eq(heard(MSG_DONTWAIT), "");
     notify_ready(&notify, loop);
     ck_assert_str_eq(heard(MSG_DONTWAIT), "READY=1\nSTATUS=The sandbox is guarded.");
@@ -64,7 +64,7 @@ static void stop(struct loop_timer *timer)
 START_TEST(signs_of_life_come_while_the_loop_turns)
 {
     setenv("WATCHDOG_USEC", "40000", 1);
-    notify_open(&notify);
+    notify_open(-1, &notify);
     ck_assert_uint_eq(notify.watchdog_ns, 20 * NS_PER_MS);
     notify_ready(&notify, loop);
     heard(MSG_DONTWAIT);
@@ -78,17 +78,36 @@ START_TEST(signs_of_life_come_while_the_loop_turns)
 }
 END_TEST
 
+START_TEST(an_interval_of_hours_is_one)
+{
+    setenv("WATCHDOG_USEC", "7200000000", 1); /* two hours: more than 32 bits hold */
+    notify_open(-1, &notify);
+    ck_assert_uint_eq(notify.watchdog_ns, 3600 * NS_PER_S);
+    notify_close(&notify);
+    static const char *const none[] = {"0", "-1", "", "1s", "99999999999999999999999"};
+    for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+        setenv("WATCHDOG_USEC", none[i], 1);
+        notify_open(-1, &notify);
+        ck_assert_uint_eq(notify.watchdog_ns, 0);
+        notify_close(&notify);
+    }
+    setenv("WATCHDOG_USEC", "18446744073709551615", 1); /* systemd's infinity */
+    notify_open(-1, &notify);
+    ck_assert_uint_gt(notify.watchdog_ns, 1000000 * NS_PER_S);
+}
+END_TEST
+
 START_TEST(signs_of_life_of_others_are_not_ours)
 {
     setenv("WATCHDOG_USEC", "40000", 1);
     setenv("WATCHDOG_PID", "1", 1);
-    notify_open(&notify);
+    notify_open(-1, &notify);
     ck_assert_uint_eq(notify.watchdog_ns, 0);
     notify_close(&notify);
     char pid[16];
     snprintf(pid, sizeof(pid), "%d", (int)getpid());
     setenv("WATCHDOG_PID", pid, 1);
-    notify_open(&notify);
+    notify_open(-1, &notify);
     ck_assert_uint_eq(notify.watchdog_ns, 20 * NS_PER_MS);
 }
 END_TEST
@@ -101,7 +120,7 @@ START_TEST(without_a_manager_nothing_happens)
             setenv("NOTIFY_SOCKET", sockets[i], 1);
         else
             unsetenv("NOTIFY_SOCKET");
-        notify_open(&notify);
+        notify_open(-1, &notify);
         ck_assert_int_eq(notify.fd, -1);
         notify_ready(&notify, loop);
         notify_stopping(&notify, 1);
@@ -111,7 +130,7 @@ END_TEST
 
 START_TEST(a_manager_that_does_not_read_holds_nobody_up)
 {
-    notify_open(&notify);
+    notify_open(-1, &notify);
     for (int i = 0; i < 10000; i++)
         notify_stopping(&notify, 1);
 }
@@ -124,6 +143,7 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, ready_and_stopping);
     tcase_add_test(tcase, signs_of_life_come_while_the_loop_turns);
+    tcase_add_test(tcase, an_interval_of_hours_is_one);
     tcase_add_test(tcase, signs_of_life_of_others_are_not_ours);
     tcase_add_test(tcase, without_a_manager_nothing_happens);
     tcase_add_test(tcase, a_manager_that_does_not_read_holds_nobody_up);

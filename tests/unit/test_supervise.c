@@ -1,4 +1,5 @@
 #include "base/loop.h"
+#include "notify.h"
 #include "supervise.h"
 #include "tests/unit/runner.h"
 
@@ -9,11 +10,13 @@
 #include <unistd.h>
 
 /* Of each run the sidecar takes one letter: what becomes of it. `.` 0, `1` 69, `8` 78, `c` a crash, `s` waits to be
- * stopped. Letters are in a pipe, which all the processes share. */
+ * stopped, `h` lives and hangs, `q` says that it stops and takes its time. Letters are in a pipe, which all the processes share. */
 static int letters[2], log_pipe[2];
+#define SILENCE_US 200000
+
 static const int final[] = {64, 78};
 
-static int become(void *ctx)
+static int become(void *ctx, int life_fd)
 {
     char letter;
     sigset_t set;
@@ -29,6 +32,19 @@ static int become(void *ctx)
         kill(getpid(), SIGKILL);
         pause();
         return 98;
+    case 'h':
+    case 'q':
+        for (int i = 0; i < 5; i++) {
+            if (write(life_fd, &(char){LIFE_GOES_ON}, 1) != 1)
+                return 97;
+            usleep(SILENCE_US / 2);
+        }
+        if (letter == 'q' && write(life_fd, &(char){LIFE_ENDS}, 1) == 1) {
+            usleep(3 * SILENCE_US);
+            return 0;
+        }
+        kill(getpid(), SIGSTOP); /* which SIGTERM would not end */
+        return 96;
     case 's':
         kill(getppid(), SIGTERM); /* as a container runtime would, before it looks for signals */
         usleep(50000);
@@ -101,6 +117,32 @@ START_TEST(what_can_never_work_is_not_tried_again)
 }
 END_TEST
 
+START_TEST(one_that_hangs_is_killed_and_started_again)
+{
+    int code = -1;
+    struct why why;
+    settings.silence_ns = SILENCE_US * 1000;
+    uint64_t begin = clock_monotonic_ns();
+    ck_assert_int_eq(supervise_script("h.", &code, &why), SUPERVISE_EXITED);
+    ck_assert_int_eq(code, 0);
+    ck_assert_uint_ge(clock_monotonic_ns() - begin, 3 * SILENCE_US * 1000ull); /* it lived that long */
+    ck_assert_int_eq(logged("\"egress.supervisor.hang\""), 1);
+    ck_assert_int_eq(logged("\"signal\":9"), 1);
+    ck_assert_int_eq(logged("\"egress.supervisor.start\""), 2);
+}
+END_TEST
+
+START_TEST(one_that_stops_may_be_silent)
+{
+    int code = -1;
+    struct why why;
+    settings.silence_ns = SILENCE_US * 1000;
+    ck_assert_int_eq(supervise_script("q", &code, &why), SUPERVISE_EXITED);
+    ck_assert_int_eq(code, 0);
+    ck_assert_int_eq(logged("\"egress.supervisor.hang\""), 0);
+}
+END_TEST
+
 START_TEST(gives_up_after_so_many_starts)
 {
     int code = -1;
@@ -146,6 +188,8 @@ Suite *test_suite(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, starts_again_until_it_ends_well);
     tcase_add_test(tcase, what_can_never_work_is_not_tried_again);
+    tcase_add_test(tcase, one_that_hangs_is_killed_and_started_again);
+    tcase_add_test(tcase, one_that_stops_may_be_silent);
     tcase_add_test(tcase, gives_up_after_so_many_starts);
     tcase_add_test(tcase, a_signal_is_handed_on_and_the_end_is_awaited);
     tcase_add_test(tcase, a_log_that_nobody_reads_holds_nothing_up);
