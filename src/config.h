@@ -30,6 +30,7 @@ struct config {
     struct sock_addr *upstreams; /* empty: resolv.conf */
     size_t n_upstreams;
     unsigned upstream_timeout_s;
+    bool dns_0x20; /* questions to upstreams in random case */
     const char *upstream_probe;
     unsigned upstream_probe_interval_s;
     struct ip_addr *exempt;

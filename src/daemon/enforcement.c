@@ -176,6 +176,7 @@ static int start_proxy(struct daemon *daemon, struct why *why)
         .unmarked = config->exempt,
         .n_unmarked = config->n_exempt,
         .mark = daemon->mark,
+        .mix_case = config->dns_0x20,
         .timeout_s = config->upstream_timeout_s,
         .probe_name = config->upstream_probe ? config->upstream_probe : ".",
         .probe_interval_s = config->upstream_probe_interval_s,
