@@ -17,6 +17,7 @@
 static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_MODE", config_parse_mode, "dns"},
     {"OPENSANDBOX_EGRESS_RULES", config_parse_text, "(deny all)", FIELD(rules)},
+    {"OPENSANDBOX_EGRESS_BAD_RULES", config_parse_bad_rules, "exit"},
     {"OPENSANDBOX_EGRESS_POLICY_FILE", config_parse_text, "(none)", FIELD(policy_file)},
     {"OPENSANDBOX_EGRESS_RULES_DIR", config_parse_text, DEFAULT_RULES_DIR, FIELD(rules_dir)},
     {"OPENSANDBOX_EGRESS_HTTP_ADDR", config_parse_http_addr, ":18080"},

@@ -20,6 +20,7 @@ struct config {
     bool audit;        /* nothing is refused */
     const char *mode;  /* "dns" or "dns+nft", either with "+audit" */
     const char *rules; /* JSON text */
+    bool hold_bad_rules; /* a start with such that cannot be used stays, closed, instead of ending */
     const char *policy_file;
     const char *rules_dir;
     struct sock_addr http_addr;

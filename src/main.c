@@ -46,6 +46,7 @@ static const char usage[] =
     "  MODE              dns (default) or dns+nft; with +audit nothing is refused, only recorded\n"
     "  RULES             first policy: "
     "{\"defaultAction\":\"deny\",\"egress\":[{\"action\":\"allow\",\"target\":\"*.pypi.org\"}]}\n"
+    "  BAD_RULES         exit (default) or hold: what RULES that cannot be used lead to\n"
     "  POLICY_FILE       beats RULES when valid; every accepted change is written back to it\n"
     "  RULES_DIR         folder of deny.always, allow.always, log_skip.always (/var/egress/rules)\n"
     "  HTTP_ADDR         address of the API (:18080)\n"
@@ -133,6 +134,12 @@ static int check(void)
     if (check_outputs(config, &why) || sources_read(config, &nothing_kept, &sources, &why)) {
         config_free(config);
         return complain(EXIT_CONFIG, &why);
+    }
+    if (sources.held.text[0]) {
+        complain(EXIT_CONFIG, &sources.held);
+        sources_done(&sources);
+        config_free(config);
+        return EXIT_CONFIG;
     }
     config_print(config);
     print_telemetry();

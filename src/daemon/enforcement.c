@@ -12,7 +12,8 @@ void daemon_tell_health(struct daemon *daemon)
     const char *trouble = daemon->table_lost ? "the table inet opensandbox is not in place"
                           : daemon->file_lost
                               ? "the kernel holds a policy whose file could not be written; post it again"
-                              : NULL;
+                          : daemon->held ? daemon->sources.held.text
+                                         : NULL;
     atomic_store_explicit(&daemon->trouble, trouble, memory_order_release);
     metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE, !daemon->table_lost && !daemon->config->audit);
 }
@@ -225,6 +226,7 @@ enum daemon_exit daemon_start_enforcement(struct daemon *daemon, struct why *why
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
     check_peers(daemon);
+    daemon->held = daemon->sources.held.text[0];
     daemon_tell_health(daemon);
     watch_devices(daemon);
     daemon->keep = (struct loop_timer){.fire = keep_fired, .owner = daemon};

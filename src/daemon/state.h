@@ -60,6 +60,7 @@ struct daemon {
     /* Read by /healthz: what is not as it should be, if anything. */
     _Atomic(const char *) trouble;
     bool table_lost, file_lost;
+    bool held; /* OPENSANDBOX_EGRESS_RULES could not be used, and nobody has posted a policy since */
     struct loop_timer keep;
     /* stopping */
     struct daemon_end end; /* what it will be */

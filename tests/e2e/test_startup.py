@@ -160,6 +160,29 @@ def test_bad_target(world, server, start, tmp_path, target):
     assert reply.status == 200 and reply.json()["reason"] == "no matching targets found"
 
 
+def test_bad_rules_that_are_held(world, server, start):
+    """A pod that says what is wrong with it, closed, instead of one that never gets ready without a word."""
+    bad = {"defaultAction": "allow", "egress": [{"action": "deny", "target": "10.0.0.1-2"}]}
+    sidecar = start(healthy=False, RULES=bad, BAD_RULES="hold", **BASE)
+    reason = 'egress[0].target: "10.0.0.1-2": a range is no target; write 10.0.0.1/32, 10.0.0.2/32'
+    record = sidecar.wait_record(lambda r: r["msg"].startswith("everything is denied until a policy is posted: "))
+    assert record["level"] == "error" and record["msg"].endswith(reason)
+    reply = sidecar.request("GET", "/healthz")
+    assert reply.status == 503 and reply.text.strip().endswith(reason)
+    assert sidecar.policy() == {"egress": [], "defaultAction": "deny"}
+    assert refused_at_once(refusal_seconds, world.sandbox, "203.0.113.10")
+    assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.allowed.test")) == "NXDOMAIN"
+    assert connects(world.internet, SANDBOX_V4, server)
+    for refused in bad, {"egress": 7}:
+        assert sidecar.request("POST", "/policy", refused).status == 400
+    assert not sidecar.healthy()
+    done = command(world.sandbox, ["--check"], {**BASE, "RULES": json.dumps(bad), "BAD_RULES": "hold"})
+    assert done.returncode == CONFIG_ERROR and reason in done.stderr
+    assert sidecar.request("POST", "/policy", {"egress": [{"action": "allow", "target": "203.0.113.10"}]}).status == 200
+    sidecar.wait_healthy()
+    assert connects(world.sandbox, "203.0.113.10")
+
+
 def test_upstreams_that_all_lead_back_to_us(world, server):
     """The sidecar's own listener as its upstream: every query would go round for ever."""
     _refuses(world, {"DNS_UPSTREAM": "127.0.0.1:15353"}, says=["127.0.0.1:15353"])
