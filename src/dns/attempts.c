@@ -163,13 +163,22 @@ static void turn_to_tcp(struct attempts *attempts, struct attempt *attempt)
         attempts->callbacks.failed(attempts->callbacks.ctx, attempt, error);
 }
 
+/* Without capitals, as in the name of the root, the letters say nothing of the upstream. */
+static bool has_capitals(const struct query *query)
+{
+    for (size_t i = DNS_HEADER_SIZE; i < query->question_end - 4u; i++)
+        if (query->packet[i] >= 'A' && query->packet[i] <= 'Z')
+            return true;
+    return false;
+}
+
 /* Whether the letters are as they were asked, or need not be. */
 static bool well_spelled(struct attempts *attempts, const struct attempt *attempt, enum dns_match match)
 {
     struct upstream *upstream = &attempts->settings.upstreams->list[attempt_upstream(attempt)];
     if (!attempt->query->mixed || upstream->spelling == SPELLING_CHANGED)
         return true;
-    if (match == DNS_ANSWER)
+    if (match == DNS_ANSWER && upstream->spelling == SPELLING_UNKNOWN && has_capitals(attempt->query))
         upstream->spelling = SPELLING_KEPT;
     return match == DNS_ANSWER;
 }
