@@ -131,15 +131,15 @@ static int check(void)
     if (config_from_env(&config, &why))
         return complain(EXIT_CONFIG, &why);
     config_fit(config, memory_limit());
-    if (check_outputs(config, &why) || sources_read(config, &nothing_kept, &sources, &why)) {
+    bool bad = check_outputs(config, &why) || sources_read(config, &nothing_kept, &sources, &why);
+    if (!bad && sources.held.text[0]) {
+        why = sources.held;
+        sources_done(&sources);
+        bad = true;
+    }
+    if (bad) {
         config_free(config);
         return complain(EXIT_CONFIG, &why);
-    }
-    if (sources.held.text[0]) {
-        complain(EXIT_CONFIG, &sources.held);
-        sources_done(&sources);
-        config_free(config);
-        return EXIT_CONFIG;
     }
     config_print(config);
     print_telemetry();

@@ -41,7 +41,7 @@ static void end_batch(void *ctx)
 /* The answer over UDP had other letters: a stranger's, or the upstream makes that of them. The one over TCP tells. An
  * upstream of which nothing is known yet and that cannot be asked that way is believed to, since no name that it is
  * asked for would be resolved otherwise. */
-static void judge_spelling(struct attempts *attempts, struct attempt *attempt, enum dns_match over_tcp)
+static void __attribute__((cold)) judge_spelling(struct attempts *attempts, struct attempt *attempt, enum dns_match over_tcp)
 {
     size_t i = attempt_upstream(attempt);
     struct upstream *upstream = &attempts->settings.upstreams->list[i];
@@ -155,7 +155,7 @@ static struct attempt *find(const struct attempts *attempts, uint16_t id, uint16
 }
 
 /* From now on the answer is awaited over TCP. */
-static void turn_to_tcp(struct attempts *attempts, struct attempt *attempt)
+static void __attribute__((cold)) turn_to_tcp(struct attempts *attempts, struct attempt *attempt)
 {
     attempt->socket = QUERY_NO_SOCKET;
     int error = ask_over_tcp(attempts, attempt);
@@ -219,7 +219,7 @@ static void udp_undelivered(void *ctx, uint16_t socket, uint16_t id, int error)
 }
 
 /* Whoever guesses has the socket's port, and the next one as soon as it is open: the answers come over TCP. */
-static void udp_flooded(void *ctx, uint16_t socket)
+static void __attribute__((cold)) udp_flooded(void *ctx, uint16_t socket)
 {
     struct attempts *attempts = ctx;
     struct query *query;

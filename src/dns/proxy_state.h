@@ -88,7 +88,7 @@ static inline uint16_t client_payload(const struct dns_edns *edns)
 /* Callbacks of the forwarder, see there. */
 bool proxy_answered(void *ctx, struct query *query, uint8_t *msg, size_t len);
 void proxy_upstreams_exhausted(void *ctx, struct query *query);
-void proxy_suspects(void *ctx, size_t upstream, enum suspicion what);
+void proxy_suspects(void *ctx, size_t upstream, enum suspicion what) __attribute__((cold));
 /* The end of a batch: addresses into the kernel first, answers to the clients after it. */
 void proxy_commit(void *ctx);
 /* The end of a query and of those that share it. */

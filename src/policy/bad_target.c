@@ -28,7 +28,7 @@ static struct ip_prefix largest(const struct ip_addr *first, const struct ip_add
     return prefix;
 }
 
-/* The range as CIDRs, or that it takes too many of them. */
+/* The range as CIDRs, when it takes few of them, and there is one. */
 static int say_cidrs(const char *text, const struct ip_addr *first, const struct ip_addr *last, struct why *why)
 {
     char list[CIDRS_SHOWN * (IP_TEXT_MAX + 6)] = "";
@@ -36,8 +36,10 @@ static int say_cidrs(const char *text, const struct ip_addr *first, const struct
     struct ip_addr at = *first;
     for (int n = 0; ip_compare(&at, last) <= 0; n++) {
         char addr[IP_TEXT_MAX];
-        if (n == CIDRS_SHOWN)
-            return why_set(why, -EINVAL, QUOTED "a range is no target; write CIDRs", text);
+        if (n == CIDRS_SHOWN) {
+            strcpy(list, "CIDRs");
+            break;
+        }
         struct ip_prefix prefix = largest(&at, last);
         used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s/%u", n ? ", " : "", ip_format(&at, addr),
                                  prefix.bits);
@@ -45,49 +47,44 @@ static int say_cidrs(const char *text, const struct ip_addr *first, const struct
         if (!ip_next(&at, &at))
             break;
     }
-    return why_set(why, -EINVAL, QUOTED "a range is no target; write %s", text, list);
+    return why_set(why, -EINVAL, QUOTED "a range is no target; write %s", text, *list ? list : "CIDRs");
+}
+
+/* Whether the first `len` octets are an address. */
+static bool starts_with_address(const char *text, size_t len, struct ip_addr *ret)
+{
+    char copy[IP_TEXT_MAX];
+    if (len >= sizeof(copy))
+        return false;
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    return !ip_parse(copy, ret);
 }
 
 /* ADDR-ADDR and, of IPv4, ADDR-OCTET. */
 static int check_range(const char *text, struct why *why)
 {
-    char copy[2 * IP_TEXT_MAX + 2];
     struct ip_addr first, last;
-    if (strlen(text) >= sizeof(copy))
-        return 0;
-    strcpy(copy, text);
-    char *dash = strchr(copy, '-');
-    if (!dash)
-        return 0;
-    char *end = dash + 1 + strspn(dash + 1, " ");
-    while (dash > copy && dash[-1] == ' ')
-        dash--;
-    *dash = '\0';
-    if (ip_parse(copy, &first))
+    size_t len = strcspn(text, " -");
+    const char *end = text + len + strspn(text + len, " -");
+    if (!memchr(text + len, '-', (size_t)(end - text) - len) || !starts_with_address(text, len, &first))
         return 0;
     if (ip_parse(end, &last)) {
-        last = first;
         char *rest;
         unsigned long octet = strtoul(end, &rest, 10);
-        if (first.family != AF_INET || rest == end || *rest || octet > 255)
-            return why_set(why, -EINVAL, QUOTED "a range is no target; write CIDRs", text);
-        last.bytes[3] = (uint8_t)octet;
+        last = first;
+        last.bytes[3] = (uint8_t)(first.family != AF_INET || *rest || octet > 255 ? 0 : octet);
     }
-    if (first.family != last.family || ip_compare(&first, &last) > 0)
-        return why_set(why, -EINVAL, QUOTED "a range is no target, and this one has no address; write CIDRs", text);
+    if (first.family != last.family)
+        last = (struct ip_addr){.family = first.family}; /* no address lies between */
     return say_cidrs(text, &first, &last, why);
 }
 
 static int check_prefix_length(const char *text, struct why *why)
 {
-    char host[IP_TEXT_MAX];
     struct ip_addr addr;
     size_t len = strcspn(text, "/");
-    if (!text[len] || len >= sizeof(host))
-        return 0;
-    memcpy(host, text, len);
-    host[len] = '\0';
-    if (ip_parse(host, &addr))
+    if (!text[len] || !starts_with_address(text, len, &addr))
         return 0;
     return why_set(why, -EINVAL, QUOTED "expected a prefix length from 0 to %zu behind \"/\"", text,
                    ip_size(addr.family) * 8);
@@ -95,14 +92,12 @@ static int check_prefix_length(const char *text, struct why *why)
 
 static int check_brackets(const char *text, struct why *why)
 {
-    char host[IP_TEXT_MAX];
     struct ip_addr addr;
-    size_t len = strcspn(text, "]");
-    if (*text != '[' || !text[len] || (text[len + 1] && text[len + 1] != ':') || len > sizeof(host))
+    char shown[IP_TEXT_MAX];
+    size_t len = strcspn(text + 1, "]");
+    if (*text != '[' || !starts_with_address(text + 1, len, &addr))
         return 0;
-    memcpy(host, text + 1, len - 1);
-    host[len - 1] = '\0';
-    return ip_parse(host, &addr) ? 0 : why_set(why, -EINVAL, QUOTED "no brackets and no port; write %s", text, host);
+    return why_set(why, -EINVAL, QUOTED "no brackets and no port; write %s", text, ip_format(&addr, shown));
 }
 
 int bad_target_check(const char *text, struct why *why)

@@ -81,12 +81,12 @@ static int to_ascii(const char *text, char **ret, struct why *why)
     int rc = idn2_lookup_u8((const uint8_t *)text, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
     if (rc == IDN2_MALLOC)
         return -ENOMEM;
-    char a_labels[NAME_TEXT_MAX];
-    if (rc == IDN2_DISALLOWED && bad_target_a_labels(text, a_labels, sizeof(a_labels)))
-        return why_set(why, -EINVAL, QUOTED "not a valid internationalised name (%s); write %.253s if that is meant", text,
-                       idn2_strerror(rc), a_labels);
-    if (rc != IDN2_OK)
-        return why_set(why, -EINVAL, QUOTED "not a valid internationalised name (%s)", text, idn2_strerror(rc));
+    if (rc != IDN2_OK) {
+        char a_labels[NAME_TEXT_MAX];
+        bool others_take_it = rc == IDN2_DISALLOWED && bad_target_a_labels(text, a_labels, sizeof(a_labels));
+        return why_set(why, -EINVAL, QUOTED "not a valid internationalised name (%s)%s%.253s", text, idn2_strerror(rc),
+                       others_take_it ? "; if it is meant write " : "", others_take_it ? a_labels : "");
+    }
     *ret = (char *)ascii;
     return 0;
 }

@@ -235,6 +235,32 @@ def test_second_try_does_not_wait_for_a_datagram_that_got_lost(world, start, res
     assert odd.asked(NAME) == 3 and len(set(sent)) == 1
 
 
+def test_ways_of_asking_take_turns(world, start, resolver):
+    """Asked at once in six ways, each client has the answer to its way, and the upstream one question at a time."""
+    name, under_way = "slow.allowed.test", []
+
+    def answer(request):
+        under_way.append(odd.questions(name) - len(under_way))
+        faults.good(request)
+
+    odd = resolver(ODD, lambda request: answer(request) if request.name == f"{name}." else faults.good(request))
+    start(RULES=RULES, DNS_UPSTREAM=ODD)
+    ways = [{}, {"use_edns": 0}, {"want_dnssec": True}, {"flags": dns.flags.RD | dns.flags.CD},
+            {"flags": dns.flags.RD | dns.flags.AD, "use_edns": 0}, {}]
+    queries = [dns.message.make_query(name, "A", **way) for way in ways for _ in range(3)]
+    with concurrent.futures.ThreadPoolExecutor(len(queries)) as pool:
+        answers = list(pool.map(lambda numbered: _exchange(world, numbered[1], tcp=numbered[0] % 3 == 2),
+                                enumerate(queries)))
+    for query, answer in zip(queries, answers):
+        assert dnsclient.addresses(answer) == ["203.0.113.10"]
+        assert (answer.edns >= 0) == (query.edns >= 0)
+    assert under_way == [1] * 5
+    kept = dns.flags.RD | dns.flags.AD | dns.flags.CD
+    seen = {(request.message.flags & kept, request.message.edns, request.message.ednsflags & dns.flags.DO)
+            for request in odd.requests if request.name == f"{name}."}
+    assert seen == {(query.flags & kept, query.edns, query.ednsflags & dns.flags.DO) for query in queries}
+
+
 def test_off(world, start, resolver):
     name = "slow.allowed.test"
     odd = resolver(ODD, faults.good)
