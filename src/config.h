@@ -16,10 +16,10 @@ struct config_pair {
 
 /* Owned by the value itself; NULL and 0 mean "not set". */
 struct config {
-    bool filter;       /* dns+nft */
-    bool audit;        /* nothing is refused */
-    const char *mode;  /* "dns" or "dns+nft", either with "+audit" */
-    const char *rules; /* JSON text */
+    bool filter;         /* dns+nft */
+    bool audit;          /* nothing is refused */
+    const char *mode;    /* "dns" or "dns+nft", either with "+audit" */
+    const char *rules;   /* JSON text */
     bool hold_bad_rules; /* a start with such that cannot be used stays, closed, instead of ending */
     const char *policy_file;
     const char *rules_dir;

@@ -84,8 +84,7 @@ static void put_rules_line(const struct config *config, char line[RULES_LINE_LEN
 {
     static const struct hash_key key = {{1, 2}};
     const char *rules = config->rules ? config->rules : "";
-    snprintf(line, RULES_LINE_LEN + 1, "%016" PRIx64 "\n",
-             keyed_hash(&key, (const uint8_t *)rules, strlen(rules)));
+    snprintf(line, RULES_LINE_LEN + 1, "%016" PRIx64 "\n", keyed_hash(&key, (const uint8_t *)rules, strlen(rules)));
 }
 
 void sources_policy_text(const struct config *config, const struct policy *policy, struct buf *out)
@@ -159,7 +158,8 @@ static int read_policy(const struct config *config, const struct buf *kept, stru
     if (!error)
         return 0;
     /* The whole value may be long; the reason names the place. */
-    why_set(why, error, "OPENSANDBOX_EGRESS_RULES=\"%.120s%s\": %s", rules, strlen(rules) > 120 ? "…" : "", reason.text);
+    why_set(why, error, "OPENSANDBOX_EGRESS_RULES=\"%.120s%s\": %s", rules, strlen(rules) > 120 ? "…" : "",
+            reason.text);
     if (!config->hold_bad_rules)
         return error;
     sources->held = *why;

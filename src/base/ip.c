@@ -144,17 +144,17 @@ static bool is_special_v4(const uint8_t b[4])
 }
 
 static const struct ip_prefix special_v6[] = {
-    {{AF_INET6, {0}}, 96},                                                          /* ::, ::1, compatible */
-    {{AF_INET6, {[10] = 0xff, 0xff}}, 96},                                          /* mapped */
-    {{AF_INET6, {[8] = 0xff, 0xff}}, 96},                                           /* translated, RFC 2765 */
-    {{AF_INET6, {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}}, 48},                         /* local NAT64 */
-    {{AF_INET6, {0x20, 0x01}}, 32},                                                 /* Teredo, RFC 4380 */
-    {{AF_INET6, {0xfe, 0x80}}, 9},                                                  /* link-local, site-local */
-    {{AF_INET6, {0xff}}, 8},                                                        /* multicast */
-    {{AF_INET6, {0xfd, 0x00, 0x0e, 0xc2}}, 32},                                     /* AWS */
-    {{AF_INET6, {0xfd, 0x20, 0x00, 0xce}}, 48},                                     /* GCP */
-    {{AF_INET6, {0xfd, 0x00, 0x00, 0xc1, [12] = 0xa9, 0xfe, 0xa9, 0xfe}}, 128},     /* Oracle */
-    {{AF_INET6, {0xfd, 0x00, 0x00, 0x42, [15] = 0x42}}, 128},                       /* Scaleway */
+    {{AF_INET6, {0}}, 96},                                                      /* ::, ::1, compatible */
+    {{AF_INET6, {[10] = 0xff, 0xff}}, 96},                                      /* mapped */
+    {{AF_INET6, {[8] = 0xff, 0xff}}, 96},                                       /* translated, RFC 2765 */
+    {{AF_INET6, {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}}, 48},                     /* local NAT64 */
+    {{AF_INET6, {0x20, 0x01}}, 32},                                             /* Teredo, RFC 4380 */
+    {{AF_INET6, {0xfe, 0x80}}, 9},                                              /* link-local, site-local */
+    {{AF_INET6, {0xff}}, 8},                                                    /* multicast */
+    {{AF_INET6, {0xfd, 0x00, 0x0e, 0xc2}}, 32},                                 /* AWS */
+    {{AF_INET6, {0xfd, 0x20, 0x00, 0xce}}, 48},                                 /* GCP */
+    {{AF_INET6, {0xfd, 0x00, 0x00, 0xc1, [12] = 0xa9, 0xfe, 0xa9, 0xfe}}, 128}, /* Oracle */
+    {{AF_INET6, {0xfd, 0x00, 0x00, 0x42, [15] = 0x42}}, 128},                   /* Scaleway */
 };
 
 const struct ip_embedding ip_embeddings[IP_EMBEDDINGS] = {

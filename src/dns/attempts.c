@@ -41,15 +41,16 @@ static void end_batch(void *ctx)
 /* The answer over UDP had other letters: a stranger's, or the upstream makes that of them. The one over TCP tells. An
  * upstream of which nothing is known yet and that cannot be asked that way is believed to, since no name that it is
  * asked for would be resolved otherwise. */
-static void __attribute__((cold)) judge_spelling(struct attempts *attempts, struct attempt *attempt, enum dns_match over_tcp)
+static void __attribute__((cold))
+judge_spelling(struct attempts *attempts, struct attempt *attempt, enum dns_match over_tcp)
 {
     size_t i = attempt_upstream(attempt);
     struct upstream *upstream = &attempts->settings.upstreams->list[i];
     if (!attempt->respelled || upstream->spelling == SPELLING_CHANGED)
         return;
     attempt->respelled = false;
-    bool changes = over_tcp == DNS_ANSWER_RESPELLED ||
-                   (over_tcp == DNS_NO_ANSWER && upstream->spelling == SPELLING_UNKNOWN);
+    bool changes =
+        over_tcp == DNS_ANSWER_RESPELLED || (over_tcp == DNS_NO_ANSWER && upstream->spelling == SPELLING_UNKNOWN);
     if (changes)
         upstream->spelling = SPELLING_CHANGED;
     if (changes || over_tcp == DNS_ANSWER)

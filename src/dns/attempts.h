@@ -10,8 +10,8 @@ struct attempts;
 
 /* What an upstream's answers let one think. */
 enum suspicion {
-    SUSPECT_FLOOD,    /* more answers than questions on a socket: what waited on it is asked over TCP */
-    SUSPECT_FORGED,   /* an answer with the right id on the right port, and a spelling that the upstream does not have */
+    SUSPECT_FLOOD,  /* more answers than questions on a socket: what waited on it is asked over TCP */
+    SUSPECT_FORGED, /* an answer with the right id on the right port, and a spelling that the upstream does not have */
     SUSPECT_SPELLING, /* none, but that the upstream changes the case of letters; told once */
 };
 

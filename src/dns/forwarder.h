@@ -42,8 +42,8 @@ struct query *forwarder_take(struct forwarder *forwarder, const uint8_t *msg, si
 /* Asks the upstreams, one after the other as need be, until its time, which began at `started_ns`, is over. May call
  * `failed`. Datagrams leave with forwarder_flush(). */
 void forwarder_send(struct forwarder *forwarder, struct query *query);
-/* Somebody else asks the same as `query`: what was asked over UDP a second ago or more, and not since, leaves once more,
- * as it was. A client's second try must not wait for a datagram that got lost. */
+/* Somebody else asks the same as `query`: what was asked over UDP a second ago or more, and not since, leaves once
+ * more, as it was. A client's second try must not wait for a datagram that got lost. */
 void forwarder_send_again(struct forwarder *forwarder, struct query *query);
 /* Asks this upstream and no other, healthy or not. */
 void forwarder_send_to(struct forwarder *forwarder, struct query *query, size_t upstream, uint64_t timeout_ns);

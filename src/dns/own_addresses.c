@@ -16,7 +16,7 @@ struct own_addresses {
     struct log *log;
     struct loop_source bell;
     struct loop_timer again; /* after a reading that failed */
-    struct ip_addr *list; /* sorted */
+    struct ip_addr *list;    /* sorted */
     size_t n;
     unsigned version;
     bool stale; /* the list is older than the latest change */
@@ -63,7 +63,8 @@ static int read_all(struct own_addresses *own)
     return 0;
 }
 
-/* The kernel does not ring again for what could not be read: until it can be, it is tried every second, and said once. */
+/* The kernel does not ring again for what could not be read: until it can be, it is tried every second, and said once.
+ */
 static void read_anew(struct own_addresses *own)
 {
     int error = read_all(own);

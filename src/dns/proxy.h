@@ -43,7 +43,7 @@ struct dns_settings {
     unsigned timeout_s;     /* for one query over all upstreams */
     const char *probe_name; /* what upstreams are asked to see whether they answer; see prober.h */
     unsigned probe_interval_s;
-    size_t cache_entries; /* answers kept, CACHE_ENTRIES_MAX at most; 0: none */
+    size_t cache_entries;            /* answers kept, CACHE_ENTRIES_MAX at most; 0: none */
     const struct dns_suffix *search; /* what stub resolvers put behind names */
     size_t n_search;
     unsigned ndots;                /* as in resolv_conf.h, for names that the sidecar itself looks up */

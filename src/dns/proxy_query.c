@@ -116,8 +116,7 @@ static void answer(struct dns_proxy *proxy, const struct client *client, const u
         decision->action = ACTION_DENY; /* recorded as that */
     }
     struct cache_key key = cache_key(proxy->seed, msg, question, edns);
-    if (!proxy->cache ||
-        !proxy_serve_kept(proxy, client, msg, question, edns, &key, decision->action == ACTION_DENY))
+    if (!proxy->cache || !proxy_serve_kept(proxy, client, msg, question, edns, &key, decision->action == ACTION_DENY))
         forward(proxy, client, msg, question, edns, decision, &key);
 }
 

@@ -51,7 +51,7 @@ struct dns_proxy {
     struct cache *cache;       /* NULL: off */
     uint64_t seed;             /* of cache_key() */
     unsigned cached_for;       /* own_addresses_version() when its answers were looked at */
-    uint64_t warned_ns; /* of forged answers, last; 0: never */
+    uint64_t warned_ns;        /* of forged answers, last; 0: never */
     struct sharing sharing;
     struct staged staged[STAGED_MAX];
     size_t n_staged;

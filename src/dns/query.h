@@ -55,9 +55,9 @@ struct query {
     uint16_t question_end;
     uint16_t type;
     struct dns_edns edns;
-    uint32_t generation; /* of the policy that let it through */
-    bool denied;         /* with audit: policy denies it, and that was recorded */
-    bool always;         /* an always file decided, and not the policy */
+    uint32_t generation;  /* of the policy that let it through */
+    bool denied;          /* with audit: policy denies it, and that was recorded */
+    bool always;          /* an always file decided, and not the policy */
     struct cache_key key; /* QUERY_CLIENT */
     bool may_be_kept;     /* its answer, in the cache */
     /* with whom it is shared, see sharing.h */
@@ -69,11 +69,11 @@ struct query {
     /* where it is now */
     uint64_t started_ns, end_ns, deadline_ns;
     uint64_t sent_again_ns; /* 0: it was not, see forwarder_send_again() */
-    uint16_t tried;    /* bit per upstream: its attempt is set */
-    uint16_t awaited;  /* those of them that may still answer */
-    uint8_t upstream;  /* the one asked last, or that answered */
-    bool alone;        /* no other upstream is asked */
-    const char *error; /* of the latest attempt that failed; static text */
+    uint16_t tried;         /* bit per upstream: its attempt is set */
+    uint16_t awaited;       /* those of them that may still answer */
+    uint8_t upstream;       /* the one asked last, or that answered */
+    bool alone;             /* no other upstream is asked */
+    const char *error;      /* of the latest attempt that failed; static text */
     struct query_deadlines *waits_in;
     TAILQ_ENTRY(query) deadline_link;
     struct query *next_free;
@@ -101,8 +101,8 @@ struct query_pool;
 /* For so many queries under way, each of which may be sent to so many upstreams. 0 or -ENOMEM. */
 int query_pool_new(size_t capacity, size_t upstreams, struct query_pool **ret);
 void query_pool_free(struct query_pool *pool);
-/* A query with a copy of `msg` (QUERY_PACKET_MAX at most) and a random id that no other query under way carries, written
- * into the copy. NULL when the pool is used up. */
+/* A query with a copy of `msg` (QUERY_PACKET_MAX at most) and a random id that no other query under way carries,
+ * written into the copy. NULL when the pool is used up. */
 struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len);
 /* The query under way with this number, counted from 0, NULL when there is none now; `*number` is one more then. False
  * behind the last one. For walks during which queries come and go. */

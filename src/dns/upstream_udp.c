@@ -288,7 +288,8 @@ static unsigned send_run(struct upstream_udp *udp, unsigned from, unsigned to, s
         } else if (again) {
             again = false;
         } else {
-            ret[failed++] = (struct undelivered){udp->out_slot[from], LDNS_ID_WIRE(udp->out_iov[from].iov_base), -errno};
+            ret[failed++] =
+                (struct undelivered){udp->out_slot[from], LDNS_ID_WIRE(udp->out_iov[from].iov_base), -errno};
             from++;
         }
     }

@@ -131,8 +131,9 @@ int bad_target_check_number(const char *name, size_t len, const char *text, stru
         return why_set(why, -EINVAL, QUOTED "programs take it for the IPv4 address %s; write that if it is meant", text,
                        inet_ntop(AF_INET, &addr, shown, sizeof(shown)));
     return why_set(why, -EINVAL,
-                   QUOTED "a name that ends in a number is taken for an IPv4 address, and this is none; expected a name "
-                          "like example.com",
+                   QUOTED
+                   "a name that ends in a number is taken for an IPv4 address, and this is none; expected a name "
+                   "like example.com",
                    text);
 }
 

@@ -234,16 +234,28 @@ START_TEST(labels_are_compared_by_their_lengths)
         bool allowed;
     } cases[] = {
         {"\3www\7allowed\4test", 18, true},
-        {"\x0b" "www.allowed\4test", 18, false},  /* a dot inside of a label */
-        {"\3www\x0c" "allowed.test", 18, false},
-        {"\x10" "www.allowed.test", 18, false},
-        {"\3www\x0d" "allowed\0.test", 19, false}, /* NUL */
+        {"\x0b"
+         "www.allowed\4test",
+         18, false}, /* a dot inside of a label */
+        {"\3www\x0c"
+         "allowed.test",
+         18, false},
+        {"\x10"
+         "www.allowed.test",
+         18, false},
+        {"\3www\x0d"
+         "allowed\0.test",
+         19, false}, /* NUL */
         {"\4evil\0", 6, false},
-        {"\x10" "a.test\0b.allowed\4test", 23, false},
+        {"\x10"
+         "a.test\0b.allowed\4test",
+         23, false},
         {"\6evil\0x\7allowed\4test", 21, true}, /* below it, whatever it is called */
         {"\5exact\4test", 12, true},
         {"\6exact\0\4test", 13, false},
-        {"\x0a" "exact.test", 12, false},
+        {"\x0a"
+         "exact.test",
+         12, false},
         {"\5exact\4test\3com", 16, false},
     };
     _cleanup_policy_ struct policy *policy = policy_of(ACTION_DENY, "+*.allowed.test +exact.test");

@@ -60,11 +60,15 @@ static struct query *mixed(struct query_pool *pool, const char *name, struct wir
 /* Every letter of the name is flipped now and then, and nothing else ever. */
 START_TEST(letters_are_mixed_and_given_back)
 {
-    static const char *const names[] = {
-        ".", "a", "A.b", "www.example.com", "@[`{.az-AZ_09", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx."
-        "YYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYY."
-        "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz."
-        "wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwa"};
+    static const char *const names[] = {".",
+                                        "a",
+                                        "A.b",
+                                        "www.example.com",
+                                        "@[`{.az-AZ_09",
+                                        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx."
+                                        "YYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYY."
+                                        "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz."
+                                        "wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwa"};
     struct query_pool *pool;
     ck_assert_int_eq(query_pool_new(1, 1, &pool), 0);
     for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++) {
@@ -74,7 +78,8 @@ START_TEST(letters_are_mixed_and_given_back)
             struct query *query = mixed(pool, names[n], &sent);
             for (size_t i = 2; i < QUERY_PACKET_MAX; i++)
                 flipped[i] |= i < sent.len ? query->packet[i] ^ sent.data[i] : 0;
-            ck_assert_int_eq(dns_answers(query->packet, sent.len, sent.data, sent.len), DNS_NO_ANSWER); /* no response */
+            ck_assert_int_eq(dns_answers(query->packet, sent.len, sent.data, sent.len),
+                             DNS_NO_ANSWER); /* no response */
             query_give_back(query);
             query_give_back(query);
             ck_assert_mem_eq(query->packet, sent.data, sent.len);

@@ -47,11 +47,19 @@ static bool refuses(enum action fallback, const char *rules, const char *text)
 
 START_TEST(own_and_special_addresses_are_refused)
 {
-    static const char *const bad[] = {"127.0.0.1", "::1", "169.254.169.254", "10.7.0.2", "2001:db8:7::2",
-                                      "64:ff9b::169.254.169.254", "64:ff9b::10.7.0.2", "2002:a07:2::1",
-                                      "2001:db8:9::5efe:10.7.0.2", "2001:db8:9::200:5efe:127.0.0.1", "fd00:ec2::254"};
-    static const char *const good[] = {"10.7.0.3", "10.7.0.1", "2001:db8:7::3", "203.0.113.1",
-                                       "64:ff9b::203.0.113.1", "2001:db8:9::5efe:203.0.113.1"};
+    static const char *const bad[] = {"127.0.0.1",
+                                      "::1",
+                                      "169.254.169.254",
+                                      "10.7.0.2",
+                                      "2001:db8:7::2",
+                                      "64:ff9b::169.254.169.254",
+                                      "64:ff9b::10.7.0.2",
+                                      "2002:a07:2::1",
+                                      "2001:db8:9::5efe:10.7.0.2",
+                                      "2001:db8:9::200:5efe:127.0.0.1",
+                                      "fd00:ec2::254"};
+    static const char *const good[] = {
+        "10.7.0.3", "10.7.0.1", "2001:db8:7::3", "203.0.113.1", "64:ff9b::203.0.113.1", "2001:db8:9::5efe:203.0.113.1"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         ck_assert_msg(refuses(ACTION_DENY, "+*", bad[i]), "%s", bad[i]);
         ck_assert_msg(refuses(ACTION_ALLOW, "", bad[i]), "%s, allowed by default only", bad[i]);
@@ -248,14 +256,29 @@ START_TEST(hints_are_looked_at)
         {65, "000100", 0}, /* the root, no parameters */
         /* 1 b.test. alpn=h2 ipv4hint=127.0.0.1,203.0.113.1 ipv6hint=::1 */
         {65,
-         "0001" "0162047465737400" "00010003026832" "000400087f000001cb007101"
+         "0001"
+         "0162047465737400"
+         "00010003026832"
+         "000400087f000001cb007101"
          "0006001000000000000000000000000000000001",
          2},
-        {64, "000100" "00040004a9fea9fe", 1},
-        {64, "000100" "00040004cb007101", 0},
-        {64, "000100" "00040003cb0071", -EBADMSG}, /* no whole address */
-        {64, "000100" "00040004cb0071", -EBADMSG}, /* cut */
-        {64, "000101", -EBADMSG},                  /* the target has no end */
+        {64,
+         "000100"
+         "00040004a9fea9fe",
+         1},
+        {64,
+         "000100"
+         "00040004cb007101",
+         0},
+        {64,
+         "000100"
+         "00040003cb0071",
+         -EBADMSG}, /* no whole address */
+        {64,
+         "000100"
+         "00040004cb0071",
+         -EBADMSG},               /* cut */
+        {64, "000101", -EBADMSG}, /* the target has no end */
         {64, "00", -EBADMSG},
         {38, "0000000000000000000000000000000001", 1}, /* A6, whole */
     };
