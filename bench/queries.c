@@ -207,6 +207,7 @@ int main(int argc, char **argv)
                                     .n_udp = 1,
                                     .upstreams = &upstream,
                                     .n_upstreams = 1,
+                                    .mix_case = true,
                                     .timeout_s = 120,
                                     .probe_name = ".",
                                     .probe_interval_s = 3600,

@@ -17,6 +17,7 @@
 static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_MODE", config_parse_mode, "dns"},
     {"OPENSANDBOX_EGRESS_RULES", config_parse_text, "(deny all)", FIELD(rules)},
+    {"OPENSANDBOX_EGRESS_BAD_RULES", config_parse_bad_rules, "exit"},
     {"OPENSANDBOX_EGRESS_POLICY_FILE", config_parse_text, "(none)", FIELD(policy_file)},
     {"OPENSANDBOX_EGRESS_RULES_DIR", config_parse_text, DEFAULT_RULES_DIR, FIELD(rules_dir)},
     {"OPENSANDBOX_EGRESS_HTTP_ADDR", config_parse_http_addr, ":18080"},
@@ -26,6 +27,7 @@ static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_DNS_UPSTREAM", config_parse_upstreams, "(from /etc/resolv.conf)"},
     {"OPENSANDBOX_EGRESS_DNS_UPSTREAM_TIMEOUT", config_parse_tuning, "5", FIELD(upstream_timeout_s), .min = 1,
      .max = 120},
+    {"OPENSANDBOX_EGRESS_DNS_0X20", config_parse_switch, "on", FIELD(dns_0x20)},
     {"OPENSANDBOX_EGRESS_DNS_UPSTREAM_PROBE", config_parse_text, ".", FIELD(upstream_probe)},
     {"OPENSANDBOX_EGRESS_DNS_UPSTREAM_PROBE_INTERVAL_SEC", config_parse_tuning, "30", FIELD(upstream_probe_interval_s),
      .min = 1, .max = 3600},
@@ -105,6 +107,7 @@ int config_from_env(struct config **ret, struct why *why)
         .max_rules = 4096,
         .dns_port = 15353,
         .upstream_timeout_s = 5,
+        .dns_0x20 = true,
         .upstream_probe_interval_s = 30,
         .log_level = LOG_INFO,
         .watchdog_s = 10,

@@ -16,10 +16,11 @@ struct config_pair {
 
 /* Owned by the value itself; NULL and 0 mean "not set". */
 struct config {
-    bool filter;       /* dns+nft */
-    bool audit;        /* nothing is refused */
-    const char *mode;  /* "dns" or "dns+nft", either with "+audit" */
-    const char *rules; /* JSON text */
+    bool filter;         /* dns+nft */
+    bool audit;          /* nothing is refused */
+    const char *mode;    /* "dns" or "dns+nft", either with "+audit" */
+    const char *rules;   /* JSON text */
+    bool hold_bad_rules; /* a start with such that cannot be used stays, closed, instead of ending */
     const char *policy_file;
     const char *rules_dir;
     struct sock_addr http_addr;
@@ -30,6 +31,7 @@ struct config {
     struct sock_addr *upstreams; /* empty: resolv.conf */
     size_t n_upstreams;
     unsigned upstream_timeout_s;
+    bool dns_0x20; /* questions to upstreams in random case */
     const char *upstream_probe;
     unsigned upstream_probe_interval_s;
     struct ip_addr *exempt;

@@ -161,6 +161,14 @@ int config_parse_on_exit(struct config *config, const struct variable *variable,
     return 0;
 }
 
+int config_parse_bad_rules(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    if (strcasecmp(value, "exit") && strcasecmp(value, "hold"))
+        return config_refuse(why, variable, value, "exit or hold");
+    config->hold_bad_rules = !strcasecmp(value, "hold");
+    return 0;
+}
+
 int config_parse_webhook(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
     struct url url;

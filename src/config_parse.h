@@ -40,6 +40,7 @@ config_parser config_parse_dns_port;
 config_parser config_parse_max_rules;
 config_parser config_parse_log_level;
 config_parser config_parse_on_exit;
+config_parser config_parse_bad_rules;
 config_parser config_parse_webhook;
 /* What is switched on is refused. */
 config_parser config_refuse_interception;

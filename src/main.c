@@ -52,6 +52,7 @@ static const char usage[] =
     "  MODE              dns (default) or dns+nft; with +audit nothing is refused, only recorded\n"
     "  RULES             first policy: "
     "{\"defaultAction\":\"deny\",\"egress\":[{\"action\":\"allow\",\"target\":\"*.pypi.org\"}]}\n"
+    "  BAD_RULES         exit (default) or hold: what RULES that cannot be used lead to\n"
     "  POLICY_FILE       beats RULES when valid; every accepted change is written back to it\n"
     "  RULES_DIR         folder of deny.always, allow.always, log_skip.always (/var/egress/rules)\n"
     "  HTTP_ADDR         address of the API (:18080)\n"
@@ -60,6 +61,7 @@ static const char usage[] =
     "  DNS_PORT          the DNS listener's port (15353)\n"
     "  DNS_UPSTREAM      resolvers, comma separated (from /etc/resolv.conf)\n"
     "  DNS_UPSTREAM_TIMEOUT  seconds for one query over all upstreams (5)\n"
+    "  DNS_0X20          questions leave with their letters in random case (on)\n"
     "  DNS_UPSTREAM_PROBE    name asked to see whether a resolver answers (.)\n"
     "  DNS_UPSTREAM_PROBE_INTERVAL_SEC   seconds between two such questions (30)\n"
     "  NAMESERVER_EXEMPT IPs: DNS to them is not redirected\n"
@@ -74,7 +76,7 @@ static const char usage[] =
     "  DRAIN_SEC         seconds to go on serving after SIGTERM (0)\n"
     "  ALLOW_HOST_NETWORK    truthy: run in the machine's own network namespace\n"
     "  MAX_ADDRESSES     learned addresses per family (262144, less when memory is limited)\n"
-    "  DNS_CACHE         answers kept (4096), 0 = ask for every query\n"
+    "  DNS_CACHE         answers kept (4096), 0 = none\n"
     "  DNS_MAX_INFLIGHT  queries under way (8192)\n"
     "  DNS_TCP_MAX_CONNECTIONS, DNS_TCP_MAX_PIPELINED, DNS_TCP_MAX_UNSENT_KIB\n"
     "                    clients over TCP (256), queries under way on one (32), replies they do not take (16384)\n"
@@ -136,7 +138,13 @@ static int check(void)
     if (config_from_env(&config, &why))
         return complain(EXIT_CONFIG, &why);
     config_fit(config, memory_limit());
-    if (check_outputs(config, &why) || sources_read(config, &nothing_kept, &sources, &why)) {
+    bool bad = check_outputs(config, &why) || sources_read(config, &nothing_kept, &sources, &why);
+    if (!bad && sources.held.text[0]) {
+        why = sources.held;
+        sources_done(&sources);
+        bad = true;
+    }
+    if (bad) {
         config_free(config);
         return complain(EXIT_CONFIG, &why);
     }

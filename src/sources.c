@@ -84,8 +84,7 @@ static void put_rules_line(const struct config *config, char line[RULES_LINE_LEN
 {
     static const struct hash_key key = {{1, 2}};
     const char *rules = config->rules ? config->rules : "";
-    snprintf(line, RULES_LINE_LEN + 1, "%016" PRIx64 "\n",
-             keyed_hash(&key, (const uint8_t *)rules, strlen(rules)));
+    snprintf(line, RULES_LINE_LEN + 1, "%016" PRIx64 "\n", keyed_hash(&key, (const uint8_t *)rules, strlen(rules)));
 }
 
 void sources_policy_text(const struct config *config, const struct policy *policy, struct buf *out)
@@ -156,10 +155,16 @@ static int read_policy(const struct config *config, const struct buf *kept, stru
     int error = policy_from_json(rules, strlen(rules), 0, ret, &reason);
     if (error == -ENOMEM)
         return why_set(why, error, "out of memory");
+    if (!error)
+        return 0;
     /* The whole value may be long; the reason names the place. */
-    return error ? why_set(why, error, "OPENSANDBOX_EGRESS_RULES=\"%.120s%s\": %s", rules,
-                           strlen(rules) > 120 ? "…" : "", reason.text)
-                 : 0;
+    why_set(why, error, "OPENSANDBOX_EGRESS_RULES=\"%.120s%s\": %s", rules, strlen(rules) > 120 ? "…" : "",
+            reason.text);
+    if (!config->hold_bad_rules)
+        return error;
+    sources->held = *why;
+    sources->policy_source = POLICY_OF_NOBODY;
+    return policy_from_json("", 0, 0, ret, NULL);
 }
 
 static int read_resolv_conf(struct resolv_conf *ret)

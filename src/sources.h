@@ -31,6 +31,7 @@ enum policy_source {
 struct sources {
     struct policy *policy;
     enum policy_source policy_source;
+    struct why held; /* why OPENSANDBOX_EGRESS_RULES could not be used, and deny-all is; empty text: they could */
     struct always always;
     struct sock_addr upstreams[SOURCES_UPSTREAMS_MAX];
     size_t n_upstreams;
@@ -48,10 +49,11 @@ struct kept {
     struct buf policy; /* what sources_policy_text() made; empty: none */
 };
 
-/* The policy file if it is valid; without a policy file the policy that was kept, if OPENSANDBOX_EGRESS_RULES is what it
- * was then (else somebody wants another one); else OPENSANDBOX_EGRESS_RULES, else deny-all; the always files; the configured
- * upstreams, else those kept, if any, else those of /etc/resolv.conf; the search list that is kept, else that of
- * /etc/resolv.conf. 0, or -errno with `why`. Blocks on the disk. */
+/* The policy file if it is valid; without a policy file the policy that was kept, if OPENSANDBOX_EGRESS_RULES is what
+ * it was then (else somebody wants another one); else OPENSANDBOX_EGRESS_RULES (what is wrong with them ends the start
+ * or, with OPENSANDBOX_EGRESS_BAD_RULES=hold, is `held`), else deny-all; the always files; the configured upstreams,
+ * else those kept, if any, else those of /etc/resolv.conf; the search list that is kept, else that of /etc/resolv.conf.
+ * 0, or -errno with `why`. Blocks on the disk. */
 int sources_read(const struct config *config, const struct kept *kept, struct sources *ret, struct why *why);
 void sources_done(struct sources *sources);
 /* Appends what a later start of this configuration takes for `policy`. */

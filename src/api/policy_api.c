@@ -105,8 +105,6 @@ static bool make_delete(struct api *api, struct request *request, struct change 
     int error = targets_from_json(request->body.data, request->body.len, &targets, &why);
     if (error)
         return refuse_body(api, request, error, "invalid delete targets", why.text);
-    if (!rule_list_count(targets))
-        return change_refuse(api, request, MHD_HTTP_BAD_REQUEST, "invalid delete targets: empty array");
     if (policy_remove(api->current.policy, targets, &ret->next, &removed))
         return refuse_memory(api, request);
     ret->n_rules = rule_list_count(removed);

@@ -107,6 +107,14 @@ struct ip_range ip_prefix_range(const struct ip_prefix *prefix)
     return range;
 }
 
+bool ip_prefix_has(const struct ip_prefix *prefix, const struct ip_addr *addr)
+{
+    size_t whole = prefix->bits / 8;
+    uint8_t mask = (uint8_t)(0xff00 >> prefix->bits % 8);
+    return prefix->addr.family == addr->family && !memcmp(prefix->addr.bytes, addr->bytes, whole) &&
+           (!mask || !((prefix->addr.bytes[whole] ^ addr->bytes[whole]) & mask));
+}
+
 const char *ip_format(const struct ip_addr *addr, char out[IP_TEXT_MAX])
 {
     return inet_ntop(addr->family, addr->bytes, out, IP_TEXT_MAX) ? out : strcpy(out, "?");
@@ -120,12 +128,34 @@ bool ip_is_unicast(const struct ip_addr *addr)
     return addr->bytes[0] != 0xff && memcmp(addr->bytes, unspecified, 16) && memcmp(addr->bytes, mapped, 12);
 }
 
+/* Where a cloud's metadata and agent services answer beside 169.254.0.0/16: Alibaba, Azure, Oracle. */
+static bool is_cloud_v4(const uint8_t b[4])
+{
+    static const uint8_t list[][4] = {{100, 100, 100, 200}, {168, 63, 129, 16}, {192, 0, 0, 192}};
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
+        if (!memcmp(b, list[i], 4))
+            return true;
+    return false;
+}
+
 static bool is_special_v4(const uint8_t b[4])
 {
-    static const uint8_t broadcast[4] = {255, 255, 255, 255};
-    bool multicast = (b[0] & 0xf0) == 224;
-    return b[0] == 0 || b[0] == 127 || (b[0] == 169 && b[1] == 254) || multicast || !memcmp(b, broadcast, 4);
+    return b[0] == 0 || b[0] == 127 || b[0] >= 224 || (b[0] == 169 && b[1] == 254) || is_cloud_v4(b);
 }
+
+static const struct ip_prefix special_v6[] = {
+    {{AF_INET6, {0}}, 96},                                                      /* ::, ::1, compatible */
+    {{AF_INET6, {[10] = 0xff, 0xff}}, 96},                                      /* mapped */
+    {{AF_INET6, {[8] = 0xff, 0xff}}, 96},                                       /* translated, RFC 2765 */
+    {{AF_INET6, {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}}, 48},                     /* local NAT64 */
+    {{AF_INET6, {0x20, 0x01}}, 32},                                             /* Teredo, RFC 4380 */
+    {{AF_INET6, {0xfe, 0x80}}, 9},                                              /* link-local, site-local */
+    {{AF_INET6, {0xff}}, 8},                                                    /* multicast */
+    {{AF_INET6, {0xfd, 0x00, 0x0e, 0xc2}}, 32},                                 /* AWS */
+    {{AF_INET6, {0xfd, 0x20, 0x00, 0xce}}, 48},                                 /* GCP */
+    {{AF_INET6, {0xfd, 0x00, 0x00, 0xc1, [12] = 0xa9, 0xfe, 0xa9, 0xfe}}, 128}, /* Oracle */
+    {{AF_INET6, {0xfd, 0x00, 0x00, 0x42, [15] = 0x42}}, 128},                   /* Scaleway */
+};
 
 const struct ip_embedding ip_embeddings[IP_EMBEDDINGS] = {
     {.prefix = {0, 0x64, 0xff, 0x9b}, .prefix_size = 12, .at = 12},
@@ -144,16 +174,25 @@ bool ip_embedded(const struct ip_addr *addr, struct ip_addr *ret)
     return false;
 }
 
+bool ip_leads_to(const struct ip_addr *addr, struct ip_addr *ret)
+{
+    static const uint8_t isatap[3] = {0, 0x5e, 0xfe};
+    if (ip_embedded(addr, ret))
+        return true;
+    if (addr->family != AF_INET6 || (addr->bytes[8] & ~2) || memcmp(addr->bytes + 9, isatap, sizeof(isatap)))
+        return false;
+    *ret = ip_from_v4(addr->bytes + 12);
+    return true;
+}
+
 bool ip_is_special(const struct ip_addr *addr)
 {
-    static const uint8_t zero[16], loopback[16] = {[15] = 1}, mapped[12] = {[10] = 0xff, [11] = 0xff};
-    struct ip_addr v4;
-    const uint8_t *b = addr->bytes;
     if (addr->family == AF_INET)
-        return is_special_v4(b);
-    bool link_local = b[0] == 0xfe && (b[1] & 0xc0) == 0x80, multicast = b[0] == 0xff;
-    return link_local || multicast || !memcmp(b, zero, 16) || !memcmp(b, loopback, 16) || !memcmp(b, mapped, 12) ||
-           (ip_embedded(addr, &v4) && is_special_v4(v4.bytes));
+        return is_special_v4(addr->bytes);
+    for (size_t i = 0; i < sizeof(special_v6) / sizeof(special_v6[0]); i++)
+        if (ip_prefix_has(&special_v6[i], addr))
+            return true;
+    return false;
 }
 
 bool ip_is_loopback(const struct ip_addr *addr)

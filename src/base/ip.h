@@ -56,6 +56,7 @@ int ip_compare(const struct ip_addr *a, const struct ip_addr *b);
 int ip_parse(const char *text, struct ip_addr *ret);
 /* `ADDR` or `ADDR/BITS`; host bits are masked away. 0 or -EINVAL. */
 int ip_prefix_parse(const char *text, struct ip_prefix *ret);
+bool ip_prefix_has(const struct ip_prefix *prefix, const struct ip_addr *addr);
 struct ip_range ip_prefix_range(const struct ip_prefix *prefix);
 /* Writes the text (RFC 5952 for IPv6) and returns `out`. */
 const char *ip_format(const struct ip_addr *addr, char out[IP_TEXT_MAX]);
@@ -70,8 +71,13 @@ extern const struct ip_embedding ip_embeddings[IP_EMBEDDINGS];
 bool ip_embedded(const struct ip_addr *addr, struct ip_addr *ret);
 /* One host's address: not unspecified (all of 0.0.0.0/8), multicast, broadcast or IPv4-mapped. */
 bool ip_is_unicast(const struct ip_addr *addr);
-/* An address that no name of another host may lead to: loopback, link-local, unspecified (all of 0.0.0.0/8), multicast,
- * broadcast, an address that leads to one of these (ip_embedded()), and every IPv4-mapped one. */
+/* The IPv4 address that a gateway on the way may make of it: ip_embedded(), and ISATAP under any prefix (RFC 5214
+ * section 6.1). False when there is none. */
+bool ip_leads_to(const struct ip_addr *addr, struct ip_addr *ret);
+/* An address that no name of another host may lead to: loopback, link-local, site-local, unspecified (all of
+ * 0.0.0.0/8), multicast, reserved (240.0.0.0/4), where clouds tell a machine its secrets, and the forms in which an
+ * IPv4 address is written as an IPv6 one and no public name is: mapped, compatible, translated, Teredo, local NAT64
+ * (RFC 8215). What ip_leads_to() says is not looked at. */
 bool ip_is_special(const struct ip_addr *addr);
 /* 127.0.0.0/8 or ::1. */
 bool ip_is_loopback(const struct ip_addr *addr);

@@ -34,6 +34,8 @@ enum metric {
     METRIC_DNS_LIMITED_IN_FLIGHT,   /* queries that made room for others */
     METRIC_DNS_LIMITED_SHARE,       /* datagrams left unanswered because their source had sent more than its share */
     METRIC_DNS_LIMITED_NAMES,       /* queries for one name too many below a rule */
+    METRIC_DNS_SUSPECT_FLOOD,       /* ports on which more answers came than questions had left */
+    METRIC_DNS_SUSPECT_FORGED,      /* answers that only the case of their letters gave away */
     METRIC_UPSTREAMS_HEALTHY,       /* gauge */
     METRIC_NFT_UPDATES,             /* transactions that the kernel took */
     METRIC_NFT_ERRORS,              /* transactions that it did not take */

@@ -83,6 +83,9 @@ static void log_start(struct daemon *daemon)
     for (size_t i = 0; i < SOURCES_WARNINGS; i++)
         if (daemon->sources.warnings[i].text[0])
             log_printf(daemon->log, LOG_WARN, "%s", daemon->sources.warnings[i].text);
+    if (daemon->held)
+        log_printf(daemon->log, LOG_ERROR, "everything is denied until a policy is posted: %s",
+                   daemon->sources.held.text);
     if (watch_is_blind(daemon->watch))
         log_printf(daemon->log, LOG_WARN,
                    "OPENSANDBOX_EGRESS_RULES_DIR=\"%s\": inotify cannot watch it; it is looked at every second instead",

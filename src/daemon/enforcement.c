@@ -16,7 +16,8 @@ void daemon_tell_health(struct daemon *daemon)
                                 "another one, which nobody guards"
                           : daemon->file_lost
                               ? "the kernel holds a policy whose file could not be written; post it again"
-                              : NULL;
+                          : daemon->held ? daemon->sources.held.text
+                                         : NULL;
     atomic_store_explicit(&daemon->trouble, trouble, memory_order_release);
     metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE, !daemon->table_lost && !daemon->way_out_lost && !daemon->config->audit);
 }
@@ -216,6 +217,7 @@ static int start_proxy(struct daemon *daemon, struct why *why)
         .unmarked = config->exempt,
         .n_unmarked = config->n_exempt,
         .own = &daemon->own,
+        .mix_case = config->dns_0x20,
         .timeout_s = config->upstream_timeout_s,
         .probe_name = config->upstream_probe ? config->upstream_probe : ".",
         .probe_interval_s = config->upstream_probe_interval_s,
@@ -265,6 +267,7 @@ enum daemon_exit daemon_start_enforcement(struct daemon *daemon, struct why *why
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
     check_peers(daemon);
     check_way_out(daemon);
+    daemon->held = daemon->sources.held.text[0];
     daemon_tell_health(daemon);
     atomic_store_explicit(&daemon->turned_ns, loop_now(daemon->loop), memory_order_relaxed);
     watch_devices(daemon);

@@ -32,6 +32,8 @@ static void deliver_change(struct mail *mail, void *ctx)
         return;
     }
     if (change->settled) {
+        daemon->held = false;
+        daemon_tell_health(daemon);
         enforcer_settle(&daemon->enforcer, change_settled, daemon);
         return;
     }

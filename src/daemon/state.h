@@ -64,6 +64,7 @@ struct daemon {
     _Atomic uint64_t turned_ns; /* by /livez: when the loop looked after the table last, which is every second */
     bool table_lost, file_lost;
     bool had_way_out, way_out_lost; /* a device and routes to somewhere else than loopback */
+    bool held; /* OPENSANDBOX_EGRESS_RULES could not be used, and nobody has posted a policy since */
     struct loop_timer keep;
     /* stopping */
     struct daemon_end end; /* what it will be */

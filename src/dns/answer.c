@@ -1,5 +1,7 @@
 #include "dns/answer.h"
 
+#include "base/wire.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -73,9 +75,56 @@ int dns_answer_addresses(const uint8_t *msg, size_t len, const struct dns_questi
     return 0;
 }
 
+struct address_taker {
+    void (*each)(void *ctx, const struct ip_addr *addr);
+    void *ctx;
+};
+
+enum { SVCB_IPV4_HINT = 4, SVCB_IPV6_HINT = 6 };
+
+/* Parameters behind priority and target. */
+static bool take_hints(const uint8_t *rdata, size_t len, const struct address_taker *taker)
+{
+    struct wire wire = wire_init(rdata, len);
+    wire_take(&wire, 2);
+    for (uint8_t label; (label = wire_u8(&wire));) /* not compressed (RFC 9460 section 2.2) */
+        wire_take(&wire, label);
+    while (!wire.failed && wire_left(&wire)) {
+        uint16_t key = wire_u16(&wire), size = wire_u16(&wire);
+        const uint8_t *value = wire_take(&wire, size);
+        size_t each = key == SVCB_IPV4_HINT ? 4 : key == SVCB_IPV6_HINT ? 16 : 0;
+        if (!value || (each && size % each))
+            return false;
+        for (size_t i = 0; each && i < size; i += each) {
+            struct ip_addr addr = each == 4 ? ip_from_v4(value + i) : ip_from_v6(value + i);
+            taker->each(taker->ctx, &addr);
+        }
+    }
+    return !wire.failed;
+}
+
+static bool take_addresses(const uint8_t *msg, const struct dns_rr *rr, const struct address_taker *taker)
+{
+    const uint8_t *rdata = msg + rr->rdata;
+    struct ip_addr addr;
+    if (rr->type == LDNS_RR_TYPE_SVCB || rr->type == LDNS_RR_TYPE_HTTPS)
+        return take_hints(rdata, rr->rdlen, taker);
+    if (rr->type == LDNS_RR_TYPE_A && rr->rdlen == 4)
+        addr = ip_from_v4(rdata);
+    else if (rr->type == LDNS_RR_TYPE_AAAA && rr->rdlen == 16)
+        addr = ip_from_v6(rdata);
+    else if (rr->type == LDNS_RR_TYPE_A6 && rr->rdlen >= 17 && rdata[0] == 0) /* whole (RFC 2874 section 3.1.1) */
+        addr = ip_from_v6(rdata + 1);
+    else
+        return true;
+    taker->each(taker->ctx, &addr);
+    return true;
+}
+
 int dns_answer_each_address(const uint8_t *msg, size_t len, size_t question_end,
                             void (*each)(void *ctx, const struct ip_addr *addr), void *ctx)
 {
+    struct address_taker taker = {each, ctx};
     unsigned count = (unsigned)LDNS_ANCOUNT(msg) + LDNS_NSCOUNT(msg) + LDNS_ARCOUNT(msg);
     size_t at = question_end;
     for (unsigned i = 0; i < count; i++) {
@@ -83,16 +132,8 @@ int dns_answer_each_address(const uint8_t *msg, size_t len, size_t question_end,
         if (!dns_rr_at(msg, len, at, &rr))
             return -EBADMSG;
         at = rr.end;
-        if (rr.klass != LDNS_RR_CLASS_IN)
-            continue;
-        struct ip_addr addr;
-        if (rr.type == LDNS_RR_TYPE_A && rr.rdlen == 4)
-            addr = ip_from_v4(msg + rr.rdata);
-        else if (rr.type == LDNS_RR_TYPE_AAAA && rr.rdlen == 16)
-            addr = ip_from_v6(msg + rr.rdata);
-        else
-            continue;
-        each(ctx, &addr);
+        if (rr.klass == LDNS_RR_CLASS_IN && !take_addresses(msg, &rr, &taker))
+            return -EBADMSG;
     }
     return 0;
 }

@@ -25,8 +25,9 @@ static inline size_t dns_found_max(size_t len)
 int dns_answer_addresses(const uint8_t *msg, size_t len, const struct dns_question *question, struct dns_found *ret,
                          size_t *ret_n);
 
-/* Calls `each` for every A and AAAA record of class IN, in whatever section and whoever owns it: some stub resolvers
- * take them all. 0, or -EBADMSG when the message cannot be read to its end. */
+/* Calls `each` for the address of every A, AAAA and A6 record of class IN, in whatever section and whoever owns it
+ * (some stub resolvers take them all), and for every address hint of SVCB and HTTPS records (RFC 9460 section 7.3). 0,
+ * or -EBADMSG when the message, or such a record, cannot be read to its end. */
 int dns_answer_each_address(const uint8_t *msg, size_t len, size_t question_end,
                             void (*each)(void *ctx, const struct ip_addr *addr), void *ctx);
 

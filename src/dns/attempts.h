@@ -9,19 +9,27 @@
 
 struct attempts;
 
+/* What an upstream's answers let one think. */
+enum suspicion {
+    SUSPECT_FLOOD,  /* more answers than questions on a socket: what waited on it is asked over TCP */
+    SUSPECT_FORGED, /* an answer with the right id on the right port, and a spelling that the upstream does not have */
+    SUSPECT_SPELLING, /* none, but that the upstream changes the case of letters; told once */
+};
+
 struct attempts_callbacks {
     void *ctx;
     /* An answer to the attempt, with whatever rcode, checked against its question; whole, or cut for a client that
      * came over UDP. `msg` may be changed and is valid until batch_end returns. The attempt is still awaited. */
     void (*answered)(void *ctx, struct attempt *attempt, uint8_t *msg, size_t len);
-    /* No answer will come; `error` is an errno of either sign. The attempt is still awaited. */
+    /* No answer will come: -errno. The attempt is still awaited. */
     void (*failed)(void *ctx, struct attempt *attempt, int error);
+    void (*suspects)(void *ctx, size_t upstream, enum suspicion what);
     void (*batch_end)(void *ctx);
 };
 
 /* Borrowed for the life of the attempts. */
 struct attempts_settings {
-    const struct upstreams *upstreams;
+    struct upstreams *upstreams;
     struct query_pool *pool;
     const struct ip_addr *unmarked;
     size_t n_unmarked;
@@ -38,6 +46,8 @@ int attempts_start(struct attempts *attempts, struct query *query, size_t upstre
 /* Sends once more what was asked over UDP `step_ns` ago and is awaited, and no more than once: a datagram may be lost
  * on its way. Whichever answer comes first is taken. Whether there are others, asked later. */
 bool attempts_repeat(struct attempts *attempts, struct query *query, uint64_t step_ns);
+/* Sends what was asked over UDP and is awaited once more, as it was. */
+void attempts_send_again(struct attempts *attempts, struct query *query);
 /* The attempt is not awaited any more. */
 void attempts_stop(struct attempts *attempts, struct attempt *attempt);
 void attempts_stop_all(struct attempts *attempts, struct query *query);

@@ -28,7 +28,6 @@ struct entry {
 };
 
 struct cache {
-    uint64_t seed;
     uint32_t capacity, mask;
     size_t mapped;
     uint32_t *buckets;
@@ -43,7 +42,7 @@ static size_t page_aligned(size_t size)
     return (size + 4095) & ~(size_t)4095;
 }
 
-int cache_new(size_t entries, uint64_t seed, struct cache **ret)
+int cache_new(size_t entries, struct cache **ret)
 {
     assert(entries && entries <= CACHE_ENTRIES_MAX);
     size_t buckets = 1, blocks = entries * CACHE_BYTES_PER_ANSWER / sizeof(struct block);
@@ -62,8 +61,7 @@ int cache_new(size_t entries, uint64_t seed, struct cache **ret)
         free(cache);
         return -ENOMEM;
     }
-    *cache = (struct cache){.seed = seed,
-                            .capacity = (uint32_t)entries,
+    *cache = (struct cache){.capacity = (uint32_t)entries,
                             .mask = (uint32_t)buckets - 1,
                             .mapped = mapped,
                             .buckets = (uint32_t *)(void *)memory,
@@ -97,14 +95,15 @@ size_t cache_count(const struct cache *cache)
     return cache->count;
 }
 
-struct cache_key cache_key(const struct cache *cache, const uint8_t *query, const struct dns_question *question,
+struct cache_key cache_key(uint64_t seed, const uint8_t *query, const struct dns_question *question,
                            const struct dns_edns *edns)
 {
-    struct cache_key key = {.variant =
-                                (uint32_t)wire_load16(query + 2) << 2 | (uint32_t)edns->dnssec_ok << 1 | edns->present};
-    key.hash = hash_mix(cache->seed ^ key.variant ^ (uint64_t)question->type << 32, 0x9e3779b97f4a7c15u);
-    key.hash = hash_bytes(key.hash, question->name, question->name_len);
-    return key;
+    uint32_t flags = (uint32_t)((query[2] & DNS_KEPT_FLAGS_2) << 8 | (query[3] & DNS_KEPT_FLAGS_3));
+    uint64_t hash = hash_mix(seed ^ (uint64_t)question->type << 32, 0x9e3779b97f4a7c15u);
+    return (struct cache_key){
+        .hash = hash_bytes(hash, question->name, question->name_len),
+        .variant = flags << 2 | (uint32_t)edns->dnssec_ok << 1 | edns->present,
+    };
 }
 
 /* --- entries --- */

@@ -20,17 +20,18 @@
 
 struct cache;
 
-/* What makes two queries the same besides the question: all flags of the header, the presence of EDNS and its DO bit.
- * For EDNS that is not plain (message.h) there is no key. */
+/* The question, and in which way it is asked: the flags that an upstream sees (RD, AD, CD), the presence of EDNS and
+ * its DO bit. Each way has an answer of its own. */
 struct cache_key {
-    uint64_t hash;
-    uint32_t variant;
+    uint64_t hash;    /* of name and type */
+    uint32_t variant; /* the way */
 };
 
-/* `entries`: 1 to CACHE_ENTRIES_MAX. `seed` makes collisions unpredictable. 0 or -ENOMEM. */
-int cache_new(size_t entries, uint64_t seed, struct cache **ret);
+/* `entries`: 1 to CACHE_ENTRIES_MAX. 0 or -ENOMEM. */
+int cache_new(size_t entries, struct cache **ret);
 void cache_free(struct cache *cache);
-struct cache_key cache_key(const struct cache *cache, const uint8_t *query, const struct dns_question *question,
+/* `seed` makes collisions unpredictable. `query` is a client's, scanned. */
+struct cache_key cache_key(uint64_t seed, const uint8_t *query, const struct dns_question *question,
                            const struct dns_edns *edns);
 /* The answer kept for the question, with its TTLs counted down to `now_ns`, AA cleared, and the addresses that it leads
  * to (dns_found_max(CACHE_ANSWER_MAX) at most). Id and spelling of the name are the caller's to write. Returns its

@@ -1,7 +1,5 @@
 #include "dns/forwarder.h"
 
-#include "dns/attempts.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +12,10 @@ struct forwarder {
     struct attempts *attempts;
     struct metrics *metrics;
     struct loop_timer deadline;
+    bool mix_case;
 };
+
+#define SEND_AGAIN_NS NS_PER_S
 
 static const char *rcode_text(unsigned rcode)
 {
@@ -38,7 +39,7 @@ static const char *error_text(int error)
 {
     if (error == -EBADMSG)
         return malformed;
-    const char *text = strerrordesc_np(error < 0 ? -error : error);
+    const char *text = strerrordesc_np(-error);
     return text ? text : "network error";
 }
 
@@ -96,14 +97,33 @@ static void carry_on(struct forwarder *forwarder, struct query *query)
 
 void forwarder_send(struct forwarder *forwarder, struct query *query)
 {
-    query->end_ns = loop_now(forwarder->loop) + forwarder->upstreams.timeout_ns;
+    query->end_ns = query->started_ns + forwarder->upstreams.timeout_ns;
+    if (loop_now(forwarder->loop) >= query->end_ns) { /* it waited for another one's end */
+        query->error = "timeout";
+        forwarder->callbacks.failed(forwarder->callbacks.ctx, query);
+        return;
+    }
+    if (forwarder->mix_case)
+        query_mix_case(forwarder->pool, query);
     carry_on(forwarder, query);
+}
+
+void forwarder_send_again(struct forwarder *forwarder, struct query *query)
+{
+    uint64_t now = loop_now(forwarder->loop);
+    uint64_t last = query->sent_again_ns ? query->sent_again_ns : query->started_ns;
+    if (now - last < SEND_AGAIN_NS)
+        return;
+    query->sent_again_ns = now;
+    attempts_send_again(forwarder->attempts, query);
 }
 
 void forwarder_send_to(struct forwarder *forwarder, struct query *query, size_t upstream, uint64_t timeout_ns)
 {
     query->end_ns = loop_now(forwarder->loop) + timeout_ns;
     query->alone = true;
+    if (forwarder->mix_case)
+        query_mix_case(forwarder->pool, query);
     int error = attempts_start(forwarder->attempts, query, upstream);
     if (error)
         query->error = error_text(error);
@@ -162,6 +182,12 @@ static void attempt_answered(void *ctx, struct attempt *attempt, uint8_t *msg, s
     carry_on(forwarder, query);
 }
 
+static void suspects(void *ctx, size_t upstream, enum suspicion what)
+{
+    struct forwarder *forwarder = ctx;
+    forwarder->callbacks.suspects(forwarder->callbacks.ctx, upstream, what);
+}
+
 static void end_batch(void *ctx)
 {
     struct forwarder *forwarder = ctx;
@@ -216,10 +242,16 @@ int forwarder_new(struct loop *loop, const struct forwarder_settings *settings,
     forwarder->loop = loop;
     forwarder->callbacks = *callbacks;
     forwarder->metrics = settings->metrics;
+    forwarder->mix_case = settings->mix_case;
     forwarder->deadline = (struct loop_timer){.fire = deadline_fired, .owner = forwarder};
     upstreams_init(&forwarder->upstreams, settings->upstreams, settings->n_upstreams, settings->timeout_ns);
     struct attempts_callbacks attempting = {
-        .ctx = forwarder, .answered = attempt_answered, .failed = attempt_failed, .batch_end = end_batch};
+        .ctx = forwarder,
+        .answered = attempt_answered,
+        .failed = attempt_failed,
+        .suspects = suspects,
+        .batch_end = end_batch,
+    };
     int error = query_pool_new(settings->capacity, forwarder->upstreams.n, &forwarder->pool);
     struct attempts_settings asking = {.upstreams = &forwarder->upstreams,
                                        .pool = forwarder->pool,

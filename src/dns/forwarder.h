@@ -3,10 +3,10 @@
 #ifndef DNS_FORWARDER_H
 #define DNS_FORWARDER_H
 
-#include "base/loop.h"
 #include "base/metrics.h"
 #include "base/own_socket.h"
 #include "dns/query.h"
+#include "dns/attempts.h"
 
 struct forwarder;
 
@@ -18,6 +18,8 @@ struct forwarder_callbacks {
     bool (*answered)(void *ctx, struct query *query, uint8_t *msg, size_t len);
     /* No upstream is left, or we cannot ask; query->error says why. The callee releases the query. */
     void (*failed)(void *ctx, struct query *query);
+    /* Something is odd about what comes from the upstream. */
+    void (*suspects)(void *ctx, size_t upstream, enum suspicion what);
     void (*batch_end)(void *ctx);
 };
 
@@ -28,6 +30,7 @@ struct forwarder_settings {
     size_t n_unmarked;
     const struct own_mark *own; /* likewise */
     uint64_t timeout_ns;
+    bool mix_case;   /* of the letters in questions, see query_mix_case() */
     size_t capacity; /* queries under way */
     struct metrics *metrics;
 };
@@ -38,8 +41,12 @@ void forwarder_free(struct forwarder *forwarder);
 /* A query under way with a copy of `msg`. When there are too many, the client's query that has waited for longest makes
  * room: `failed` is called for it. NULL when there are too many long ones, or when none waits. */
 struct query *forwarder_take(struct forwarder *forwarder, const uint8_t *msg, size_t len);
-/* Asks the upstreams, one after the other as need be. May call `failed`. Datagrams leave with forwarder_flush(). */
+/* Asks the upstreams, one after the other as need be, until its time, which began at `started_ns`, is over. May call
+ * `failed`. Datagrams leave with forwarder_flush(). */
 void forwarder_send(struct forwarder *forwarder, struct query *query);
+/* Somebody else asks the same as `query`: what was asked over UDP a second ago or more, and not since, leaves once
+ * more, as it was. A client's second try must not wait for a datagram that got lost. */
+void forwarder_send_again(struct forwarder *forwarder, struct query *query);
 /* Asks this upstream and no other, healthy or not. */
 void forwarder_send_to(struct forwarder *forwarder, struct query *query, size_t upstream, uint64_t timeout_ns);
 void forwarder_release(struct forwarder *forwarder, struct query *query);

@@ -120,6 +120,7 @@ static void ask(struct name_lookup *name, uint16_t type)
     query->lookup = name;
     query->question_end = question->end;
     query->type = type;
+    query->started_ns = loop_now(lookups->loop);
     query->edns = (struct dns_edns){0};
     lookups->queries++;
     forwarder_send(lookups->settings.forwarder, query);

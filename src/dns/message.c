@@ -8,7 +8,13 @@
 
 void dns_lower(uint8_t *to, const uint8_t *from, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
+    size_t i = 0;
+    for (uint64_t word; i + sizeof(word) <= len; i += sizeof(word)) {
+        memcpy(&word, from + i, sizeof(word));
+        word |= dns_letters(word, 'A', 'Z', 0);
+        memcpy(to + i, &word, sizeof(word));
+    }
+    for (; i < len; i++) {
         uint8_t c = from[i];
         to[i] = (uint8_t)(c | ((uint8_t)(c - 'A') < 26) << 5);
     }
@@ -45,42 +51,40 @@ static size_t plain_name(struct wire *wire)
     }
 }
 
-/* Options that end at the next hop: cookies (RFC 7873), keepalive (RFC 7828), padding (RFC 7830). */
-static bool ends_here(uint16_t option)
-{
-    return option == LDNS_EDNS_COOKIE || option == LDNS_EDNS_KEEPALIVE || option == LDNS_EDNS_PADDING;
-}
-
-static bool scan_options(const uint8_t *rdata, size_t len, bool *ret_end_here)
+static bool scan_options(const uint8_t *rdata, size_t len)
 {
     struct wire wire = wire_init(rdata, len);
-    bool end_here = true;
     while (!wire.failed && wire_left(&wire)) {
-        end_here &= ends_here(wire_u16(&wire));
+        wire_take(&wire, 2);
         wire_take(&wire, wire_u16(&wire));
     }
-    *ret_end_here = end_here;
     return !wire.failed;
+}
+
+void dns_write_opt(uint8_t ret_record[DNS_OPT_SIZE], bool dnssec_ok)
+{
+    ret_record[0] = 0; /* owner: the root */
+    wire_store16(ret_record + 1, LDNS_RR_TYPE_OPT);
+    wire_store16(ret_record + 3, DNS_UDP_EDNS_MAX);
+    wire_store32(ret_record + 5, dnssec_ok ? 0x8000u : 0);
+    wire_store16(ret_record + 9, 0);
 }
 
 /* Reads what follows the question: nothing, or one OPT record owned by the root (RFC 6891 section 6.1.1). A stub sends
  * nothing else, and a signature (TSIG, SIG(0)) would not survive forwarding. */
 static bool scan_additional(const uint8_t *msg, size_t len, size_t at, unsigned count, struct dns_edns *ret)
 {
-    struct dns_edns edns = {.plain = true};
+    struct dns_edns edns = {0};
     struct dns_rr rr;
     if (count) {
-        bool end_here;
         if (count > 1 || !dns_rr_at(msg, len, at, &rr) || rr.type != LDNS_RR_TYPE_OPT || msg[rr.owner] != 0 ||
-            !scan_options(msg + rr.rdata, rr.rdlen, &end_here))
+            !scan_options(msg + rr.rdata, rr.rdlen))
             return false;
         edns = (struct dns_edns){
             .present = true,
             .version = msg[rr.ttl_at + 1],
             .dnssec_ok = msg[rr.ttl_at + 2] & 0x80,
-            .plain = end_here && !(msg[rr.ttl_at + 2] & 0x7F) && !msg[rr.ttl_at + 3],
             .payload = rr.klass,
-            .at = (uint16_t)(rr.ttl_at - 2),
         };
         at = rr.end;
     }
@@ -119,28 +123,28 @@ enum dns_verdict dns_scan_query(const uint8_t *msg, size_t len, struct dns_quest
     return DNS_SCAN_OK;
 }
 
-static bool same_question(const uint8_t *a, const uint8_t *b, size_t len)
+static enum dns_match compare_questions(const uint8_t *a, const uint8_t *b, size_t len)
 {
     if (!memcmp(a, b, len))
-        return true;
+        return DNS_ANSWER;
     uint8_t lower_a[DNS_NAME_MAX + 4], lower_b[DNS_NAME_MAX + 4];
     size_t name = len - 4;
     dns_lower(lower_a, a, name);
     dns_lower(lower_b, b, name);
-    return !memcmp(lower_a, lower_b, name) && !memcmp(a + name, b + name, 4);
+    return memcmp(lower_a, lower_b, name) || memcmp(a + name, b + name, 4) ? DNS_NO_ANSWER : DNS_ANSWER_RESPELLED;
 }
 
-bool dns_answers(const uint8_t *msg, size_t len, const uint8_t *sent, size_t question_end)
+enum dns_match dns_answers(const uint8_t *msg, size_t len, const uint8_t *sent, size_t question_end)
 {
     if (len < DNS_HEADER_SIZE || !LDNS_QR_WIRE(msg) || LDNS_OPCODE_WIRE(msg) != LDNS_PACKET_QUERY ||
         LDNS_ID_WIRE(msg) != LDNS_ID_WIRE(sent))
-        return false;
-    unsigned questions = LDNS_QDCOUNT(msg);
-    if (questions == 0)
-        return LDNS_RCODE_WIRE(msg) != LDNS_RCODE_NOERROR && LDNS_RCODE_WIRE(msg) != LDNS_RCODE_NXDOMAIN &&
-               !LDNS_ANCOUNT(msg);
-    return questions == 1 && len >= question_end &&
-           same_question(msg + DNS_HEADER_SIZE, sent + DNS_HEADER_SIZE, question_end - DNS_HEADER_SIZE);
+        return DNS_NO_ANSWER;
+    unsigned questions = LDNS_QDCOUNT(msg), rcode = LDNS_RCODE_WIRE(msg);
+    if (questions == 0 && rcode != LDNS_RCODE_NOERROR && rcode != LDNS_RCODE_NXDOMAIN && !LDNS_ANCOUNT(msg))
+        return DNS_ANSWER;
+    if (questions != 1 || len < question_end)
+        return DNS_NO_ANSWER;
+    return compare_questions(msg + DNS_HEADER_SIZE, sent + DNS_HEADER_SIZE, question_end - DNS_HEADER_SIZE);
 }
 
 /* Readers that go by the name's own end and readers that go by the length must find the same next record. */

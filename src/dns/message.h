@@ -18,6 +18,10 @@
 #define DNS_UDP_PLAIN_MAX 512 /* without EDNS */
 #define DNS_UDP_EDNS_MAX 1232 /* what we ask of upstreams: fits every path without fragments (DNS flag day 2020) */
 
+/* The flags of a client's header that an upstream sees: RD; AD and CD (RFC 4035 section 3.2, RFC 6840 section 5.7). */
+#define DNS_KEPT_FLAGS_2 LDNS_RD_MASK
+#define DNS_KEPT_FLAGS_3 (LDNS_AD_MASK | LDNS_CD_MASK)
+
 #define DNS_BADVERS 16 /* RFC 6891 section 9; the one rcode here that needs the OPT record's bits */
 
 /* The question of a message, with its name in lower case. */
@@ -33,9 +37,7 @@ struct dns_edns {
     bool present;
     uint8_t version;
     bool dnssec_ok;
-    bool plain;       /* no other flag, and no option that concerns more than the sender and us (RFC 7871 ends there) */
     uint16_t payload; /* as sent */
-    uint16_t at;      /* offset in the message of the payload field */
 };
 
 enum dns_verdict {
@@ -51,9 +53,30 @@ enum dns_verdict {
 enum dns_verdict dns_scan_query(const uint8_t *msg, size_t len, struct dns_question *ret_question,
                                 struct dns_edns *ret_edns);
 
-/* Whether `msg` is a response to the query `sent` (same id, opcode and question; names compare without case, RFC 4343).
- * A response that reports an error and has no answer may leave the question out. `question_end` is that of `sent`. */
-bool dns_answers(const uint8_t *msg, size_t len, const uint8_t *sent, size_t question_end);
+enum dns_match {
+    DNS_NO_ANSWER,
+    DNS_ANSWER_RESPELLED, /* the name has letters of another case (RFC 4343: the same name) */
+    DNS_ANSWER,
+};
+
+/* Whether `msg` is a response to the query `sent`: same id, opcode and question. A response that reports an error and
+ * has no answer may leave the question out. `question_end` is that of `sent`. */
+enum dns_match dns_answers(const uint8_t *msg, size_t len, const uint8_t *sent, size_t question_end);
+
+/* An OPT record without options, and the room it takes. */
+#define DNS_OPT_SIZE 11
+/* Writes one with our payload size and the client's DO bit. EDNS is between neighbours (RFC 6891 section 6.1.1): what a
+ * client says to us by other flags and by options (cookies, padding, subnets, unknown ones) ends here. */
+void dns_write_opt(uint8_t ret_record[DNS_OPT_SIZE], bool dnssec_ok);
+
+/* 0x20 for each of eight octets that is a letter from `first` to `last` once `ignored` bits are set in it. */
+static inline uint64_t dns_letters(uint64_t octets, uint8_t first, uint8_t last, uint8_t ignored)
+{
+    const uint64_t every = 0x0101010101010101u;
+    uint64_t low = (octets | every * ignored) & every * 0x7f;
+    uint64_t from_first = low + every * (0x80u - first), behind_last = low + every * (0x7fu - last);
+    return (from_first & ~behind_last & ~octets & every * 0x80) >> 2;
+}
 
 /* Writes `len` octets of a wire-format name in lower case. Label lengths stay as they are: all below 'A'. */
 void dns_lower(uint8_t *to, const uint8_t *from, size_t len);

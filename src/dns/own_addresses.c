@@ -9,13 +9,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define AGAIN_NS NS_PER_S
+
 struct own_addresses {
     struct loop *loop;
     struct log *log;
     struct loop_source bell;
-    struct ip_addr *list; /* sorted */
+    struct loop_timer again; /* after a reading that failed */
+    struct ip_addr *list;    /* sorted */
     size_t n;
     unsigned version;
+    bool stale; /* the list is older than the latest change */
 };
 
 static int compare(const void *a, const void *b)
@@ -59,6 +63,26 @@ static int read_all(struct own_addresses *own)
     return 0;
 }
 
+/* The kernel does not ring again for what could not be read: until it can be, it is tried every second, and said once.
+ */
+static void read_anew(struct own_addresses *own)
+{
+    int error = read_all(own);
+    bool told = own->stale;
+    own->stale = error;
+    if (!error)
+        return;
+    loop_timer_set(own->loop, &own->again, loop_now(own->loop) + AGAIN_NS);
+    if (!told)
+        log_printf(own->log, LOG_ERROR, "cannot read the addresses of the network interfaces: %s",
+                   strerrordesc_np(-error));
+}
+
+static void again_fired(struct loop_timer *timer)
+{
+    read_anew(timer->owner);
+}
+
 /* What the messages say does not matter, nor whether some were lost: something changed. */
 static void rang(struct loop_source *source, uint32_t events)
 {
@@ -68,10 +92,8 @@ static void rang(struct loop_source *source, uint32_t events)
     do
         n = recv(source->fd, scrap, sizeof(scrap), MSG_DONTWAIT);
     while (n >= 0 || errno == ENOBUFS || errno == EINTR);
-    int error = read_all(own);
-    if (error)
-        log_printf(own->log, LOG_ERROR, "cannot read the addresses of the network interfaces: %s",
-                   strerrordesc_np(-error));
+    loop_timer_cancel(own->loop, &own->again);
+    read_anew(own);
 }
 
 int own_addresses_new(struct loop *loop, struct log *log, struct own_addresses **ret)
@@ -81,6 +103,7 @@ int own_addresses_new(struct loop *loop, struct log *log, struct own_addresses *
         return -ENOMEM;
     own->loop = loop;
     own->log = log;
+    own->again = (struct loop_timer){.fire = again_fired, .owner = own};
     own->bell = (struct loop_source){
         .fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE), .ready = rang, .owner = own};
     struct sockaddr_nl groups = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
@@ -106,6 +129,7 @@ void own_addresses_free(struct own_addresses *own)
 {
     if (!own)
         return;
+    loop_timer_cancel(own->loop, &own->again);
     loop_remove(own->loop, &own->bell);
     close(own->bell.fd);
     free(own->list);

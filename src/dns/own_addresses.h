@@ -9,7 +9,8 @@
 
 struct own_addresses;
 
-/* Reads them and begins to watch. When a later reading fails the old ones stay, and `log` is told. 0 or -errno. */
+/* Reads them and begins to watch. When a later reading fails the old ones stay, `log` is told, and it is tried
+ * again every second. 0 or -errno. */
 int own_addresses_new(struct loop *loop, struct log *log, struct own_addresses **ret);
 void own_addresses_free(struct own_addresses *own);
 /* Another number whenever they have changed. */

@@ -49,6 +49,7 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
     if (!proxy)
         return why_set(why, -ENOMEM, "out of memory");
     proxy->loop = loop;
+    proxy->seed = hash_seed();
     proxy->hooks = *hooks;
     proxy->layers = *layers;
     proxy->search = settings->search;
@@ -65,15 +66,21 @@ int dns_proxy_new(struct loop *loop, const struct dns_settings *settings, const 
         .unmarked = settings->unmarked,
         .n_unmarked = settings->n_unmarked,
         .own = settings->own,
+        .mix_case = settings->mix_case,
         .timeout_ns = settings->timeout_s * NS_PER_S,
         .capacity = settings->inflight,
         .metrics = settings->metrics,
     };
     struct forwarder_callbacks callbacks = {
-        .ctx = proxy, .answered = proxy_answered, .failed = proxy_upstreams_exhausted, .batch_end = proxy_commit};
+        .ctx = proxy,
+        .answered = proxy_answered,
+        .failed = proxy_upstreams_exhausted,
+        .suspects = proxy_suspects,
+        .batch_end = proxy_commit,
+    };
     int error = open_listeners(proxy, settings);
     if (!error && settings->cache_entries)
-        error = cache_new(settings->cache_entries, hash_seed(), &proxy->cache);
+        error = cache_new(settings->cache_entries, &proxy->cache);
     if (!error)
         error = own_addresses_new(loop, log, &proxy->own);
     if (!error)

@@ -63,10 +63,11 @@ static void note_name(struct dns_proxy *proxy, const struct query *query, const 
 static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_question *question, int ede,
                  const char *error)
 {
+    struct query *others = sharing_split(&proxy->sharing, query, false);
     for (struct query *asker = query; asker; asker = asker->next_asker) {
         struct client client = client_of(asker);
         count_forwarded(proxy, asker, &client, DNS_FAILED);
-        wire_store16(asker->packet, asker->client_id); /* it is not sent any more */
+        query_give_back(asker);
         replies_empty(&proxy->replies, &client, asker->packet, question->end, &asker->edns, LDNS_RCODE_SERVFAIL, ede,
                       error);
         if (!asker->denied)
@@ -74,6 +75,8 @@ static void fail(struct dns_proxy *proxy, struct query *query, const struct dns_
     }
     note_name(proxy, query, question); /* whether it exists is not known */
     proxy_release_all(proxy, query);
+    if (others)
+        forwarder_send(proxy->forwarder, others);
 }
 
 /* Nobody asked: what we wanted to know is known. `msg` is NULL when no answer came. */
@@ -112,12 +115,44 @@ void proxy_upstreams_exhausted(void *ctx, struct query *query)
     fail(proxy, query, &question, LDNS_EDE_NO_REACHABLE_AUTHORITY, query->error);
 }
 
+#define WARNED_FOR_NS (60 * NS_PER_S)
+
+/* Each is counted; a line a minute is enough for who reads. */
+void proxy_suspects(void *ctx, size_t upstream, enum suspicion what)
+{
+    struct dns_proxy *proxy = ctx;
+    char text[SOCK_ADDR_TEXT_MAX];
+    uint64_t now = loop_now(proxy->loop);
+    sock_addr_format(&forwarder_upstream(proxy->forwarder, upstream)->addr, text);
+    if (what == SUSPECT_SPELLING) {
+        log_printf(proxy->log, LOG_WARN,
+                   "upstream %s changes the case of letters in questions: forged answers are told by port and id alone",
+                   text);
+        return;
+    }
+    metric_add(proxy->metrics, what == SUSPECT_FLOOD ? METRIC_DNS_SUSPECT_FLOOD : METRIC_DNS_SUSPECT_FORGED, 1);
+    if (proxy->warned_ns && now - proxy->warned_ns < WARNED_FOR_NS)
+        return;
+    proxy->warned_ns = now;
+    if (what == SUSPECT_FLOOD)
+        log_printf(proxy->log, LOG_WARN,
+                   "more answers than questions from upstream %s: somebody guesses, or the network doubles them; what "
+                   "was under way on that port is asked over TCP",
+                   text);
+    else
+        log_printf(proxy->log, LOG_WARN,
+                   "a forged answer from upstream %s: right id and port, and not the letters that were asked; it was "
+                   "not believed",
+                   text);
+}
+
 /* Hands `msg`, which holds the staged answer, to one client, as that client asked for it. */
-static void deliver_to(struct dns_proxy *proxy, const struct staged *staged, const struct query *query, uint8_t *msg)
+static void deliver_to(struct dns_proxy *proxy, const struct staged *staged, struct query *query, uint8_t *msg)
 {
     struct client client = client_of(query);
     size_t len = staged->len;
     count_forwarded(proxy, query, &client, DNS_ALLOWED);
+    query_give_back(query);
     wire_store16(msg, query->client_id);
     /* The client's own spelling, whatever the upstream made of it (draft-vixie-dnsext-dns0x20). */
     memcpy(msg + DNS_HEADER_SIZE, query->packet + DNS_HEADER_SIZE, (size_t)(query->question_end - DNS_HEADER_SIZE));
@@ -179,13 +214,18 @@ void proxy_commit(void *ctx)
 static void pass_refused(struct dns_proxy *proxy, struct staged *staged, const struct rebinding *rebinding)
 {
     staged->n = rebinding_filter(rebinding, proxy->found, staged->n);
-    staged->query->keyed = false; /* the next one is recorded, too */
+    staged->query->may_be_kept = false; /* the next one is recorded, too */
 }
 
 static void note_refused(struct dns_proxy *proxy, const struct rebinding *rebinding)
 {
     for (size_t i = 0; proxy->seen && i < rebinding->n_refused && i < REBINDING_SHOWN_MAX; i++)
         seen_addr(proxy->seen, &rebinding->refused[i]);
+}
+
+static bool leads_to_addresses(const struct dns_question *question)
+{
+    return question->type == LDNS_RR_TYPE_A || question->type == LDNS_RR_TYPE_AAAA;
 }
 
 /* Takes out of the answer what the rebinding guard refuses. 0; -ENODATA when nothing is left, or -EBADMSG. */
@@ -203,6 +243,8 @@ static int guard_addresses(struct dns_proxy *proxy, struct staged *staged)
         pass_refused(proxy, staged, &rebinding);
         return 0;
     }
+    if (!leads_to_addresses(&staged->question)) /* what of such records is bad cannot be taken out */
+        return -ENODATA;
     staged->n = rebinding_filter(&rebinding, proxy->found, staged->n);
     if (staged->n)
         staged->len = dns_reply_addresses(staged->msg, staged->len, staged->question.end, &staged->query->edns,
@@ -214,10 +256,11 @@ static int guard_addresses(struct dns_proxy *proxy, struct staged *staged)
  * -EBADMSG. */
 static int stage_addresses(struct dns_proxy *proxy, struct staged *staged)
 {
-    uint16_t type = staged->question.type;
-    if ((type != LDNS_RR_TYPE_A && type != LDNS_RR_TYPE_AAAA) || LDNS_RCODE_WIRE(staged->msg) != LDNS_RCODE_NOERROR)
+    int error = 0;
+    if (LDNS_RCODE_WIRE(staged->msg) != LDNS_RCODE_NOERROR)
         return 0;
-    int error = dns_answer_addresses(staged->msg, staged->len, &staged->question, proxy->found, &staged->n);
+    if (leads_to_addresses(&staged->question))
+        error = dns_answer_addresses(staged->msg, staged->len, &staged->question, proxy->found, &staged->n);
     if (!error)
         error = guard_addresses(proxy, staged);
     if (error == -EBADMSG && LDNS_TC_WIRE(staged->msg)) { /* of no use as it is: the client comes again over TCP */
@@ -247,7 +290,7 @@ static void answer_nothing(struct dns_proxy *proxy, const struct staged *staged)
     for (struct query *asker = staged->query; asker; asker = asker->next_asker) {
         struct client client = client_of(asker);
         count_forwarded(proxy, asker, &client, DNS_ALLOWED);
-        wire_store16(asker->packet, asker->client_id);
+        query_give_back(asker);
         replies_empty(&proxy->replies, &client, asker->packet, asker->question_end, &asker->edns, LDNS_RCODE_NOERROR,
                       LDNS_EDE_BLOCKED, "blocked by the rebinding guard");
         event_outbound(proxy->log, proxy->log_skip, &staged->question, NULL, 0, latency_ns(proxy, asker));
@@ -260,7 +303,7 @@ static void deny_late(struct dns_proxy *proxy, const struct staged *staged, cons
 {
     for (struct query *asker = staged->query; asker; asker = asker->next_asker) {
         struct client client = client_of(asker);
-        wire_store16(asker->packet, asker->client_id);
+        query_give_back(asker);
         proxy_deny(proxy, &client, asker->packet, &staged->question, &asker->edns, decision);
     }
     proxy_release_all(proxy, staged->query);
@@ -289,13 +332,18 @@ bool proxy_answered(void *ctx, struct query *query, uint8_t *msg, size_t len)
         }
     }
     int error = stage_addresses(proxy, staged);
-    if (error != -EBADMSG && LDNS_RCODE_WIRE(msg) != LDNS_RCODE_NXDOMAIN) /* what does not exist need not be allowed */
+    if (error == -EBADMSG)
+        return false;
+    if (LDNS_RCODE_WIRE(msg) != LDNS_RCODE_NXDOMAIN) /* what does not exist need not be allowed */
         note_name(proxy, query, &staged->question);
+    struct query *others = sharing_split(&proxy->sharing, query, LDNS_TC_WIRE(staged->msg));
     if (!error) {
         proxy_keep(proxy, staged);
         proxy->n_staged++;
-    } else if (error == -ENODATA) {
+    } else {
         answer_nothing(proxy, staged);
     }
-    return error != -EBADMSG;
+    if (others)
+        forwarder_send(proxy->forwarder, others);
+    return true;
 }

@@ -50,7 +50,7 @@ bool proxy_serve_kept(struct dns_proxy *proxy, const struct client *client, cons
 void proxy_keep(struct dns_proxy *proxy, const struct staged *staged)
 {
     struct ttls ttls;
-    if (!staged->query->keyed)
+    if (!staged->query->may_be_kept)
         return;
     forget_when_moved(proxy);
     if (ttls_scan(staged->msg, staged->len, &staged->question, proxy->found, staged->n, &ttls))

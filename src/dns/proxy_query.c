@@ -1,6 +1,5 @@
 #include "dns/proxy_state.h"
 
-#include "base/wire.h"
 #include "dns/events.h"
 
 /* Whether a stub resolver's search list made the name: then it is not what the application asked for. */
@@ -39,17 +38,31 @@ static bool type_refused(uint16_t type)
            (type >= LDNS_RR_TYPE_TKEY && type <= LDNS_RR_TYPE_ANY);
 }
 
-#define OPT_TAIL 8 /* from the payload to the end of an OPT record without options */
+/* A query with what of the client's an upstream is told: the question, and of header and EDNS the way in which it is
+ * asked (cache_key). All else would be a channel to the outside. NULL when there is no room. */
+static struct query *take(struct dns_proxy *proxy, const uint8_t *msg, const struct dns_question *question,
+                          const struct dns_edns *edns)
+{
+    /* A client's OPT record follows its question, too, and is no shorter. */
+    size_t len = question->end + (edns->present ? DNS_OPT_SIZE : 0u);
+    struct query *query = forwarder_take(proxy->forwarder, msg, len);
+    if (!query)
+        return NULL;
+    query->packet[2] &= DNS_KEPT_FLAGS_2;
+    query->packet[3] &= DNS_KEPT_FLAGS_3;
+    if (edns->present)
+        dns_write_opt(query->packet + question->end, edns->dnssec_ok);
+    query->question_end = question->end;
+    query->type = question->type;
+    query->edns = *edns;
+    return query;
+}
 
-/* `key` is NULL when the answer is for this client alone. */
-static void forward(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len,
+static void forward(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg,
                     const struct dns_question *question, const struct dns_edns *edns, const struct decision *decision,
                     const struct cache_key *key)
 {
-    bool drop_options = edns->present && edns->plain;
-    if (drop_options)
-        len = edns->at + OPT_TAIL;
-    struct query *query = forwarder_take(proxy->forwarder, msg, len);
+    struct query *query = take(proxy, msg, question, edns);
     if (!query) {
         proxy_count(proxy, client, DNS_FAILED);
         replies_empty(&proxy->replies, client, msg, question->end, edns, LDNS_RCODE_SERVFAIL, DNS_EDE_NONE, NULL);
@@ -63,25 +76,18 @@ static void forward(struct dns_proxy *proxy, const struct client *client, const 
         query->peer = *client->peer;
     query->listener = client->listener;
     query->client_payload = client_payload(edns);
-    if (edns->present && edns->payload > DNS_UDP_EDNS_MAX)
-        wire_store16(query->packet + edns->at, DNS_UDP_EDNS_MAX);
-    if (drop_options)
-        wire_store16(query->packet + edns->at + OPT_TAIL - 2, 0);
-    query->question_end = question->end;
-    query->type = question->type;
-    query->edns = *edns;
     query->generation = proxy->generation;
     query->denied = decision->action == ACTION_DENY;
     query->always = decision->layer != LAYER_POLICY;
     query->started_ns = loop_now(proxy->loop);
     metric_add(proxy->metrics, METRIC_DNS_IN_FLIGHT, 1);
-    if (key) {
-        query->keyed = true;
-        query->key = *key;
-        if (sharing_join(&proxy->sharing, query))
-            return;
-    }
-    forwarder_send(proxy->forwarder, query);
+    query->key = *key;
+    query->may_be_kept = proxy->cache;
+    struct query *asked = sharing_join(&proxy->sharing, query);
+    if (asked)
+        forwarder_send_again(proxy->forwarder, asked);
+    else
+        forwarder_send(proxy->forwarder, query);
 }
 
 /* The name is one too many below its rule. With audit that is recorded, and nothing else. */
@@ -99,7 +105,7 @@ static void refuse_one_too_many(struct dns_proxy *proxy, const struct client *cl
                   "too many names below one rule");
 }
 
-static void answer(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len,
+static void answer(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg,
                    const struct dns_question *question, const struct dns_edns *edns, struct decision *decision)
 {
     if (proxy->names && decision->action == ACTION_ALLOW &&
@@ -109,13 +115,9 @@ static void answer(struct dns_proxy *proxy, const struct client *client, const u
             return;
         decision->action = ACTION_DENY; /* recorded as that */
     }
-    if (!proxy->cache || !edns->plain) {
-        forward(proxy, client, msg, len, question, edns, decision, NULL);
-        return;
-    }
-    struct cache_key key = cache_key(proxy->cache, msg, question, edns);
-    if (!proxy_serve_kept(proxy, client, msg, question, edns, &key, decision->action == ACTION_DENY))
-        forward(proxy, client, msg, len, question, edns, decision, &key);
+    struct cache_key key = cache_key(proxy->seed, msg, question, edns);
+    if (!proxy->cache || !proxy_serve_kept(proxy, client, msg, question, edns, &key, decision->action == ACTION_DENY))
+        forward(proxy, client, msg, question, edns, decision, &key);
 }
 
 static void handle_query(struct dns_proxy *proxy, const struct client *client, const uint8_t *msg, size_t len)
@@ -161,7 +163,7 @@ static void handle_query(struct dns_proxy *proxy, const struct client *client, c
         proxy_count(proxy, client, DNS_REFUSED);
         replies_empty(&proxy->replies, client, msg, question.end, &edns, LDNS_RCODE_REFUSED, DNS_EDE_NONE, NULL);
     } else {
-        answer(proxy, client, msg, len, &question, &edns, &decision);
+        answer(proxy, client, msg, &question, &edns, &decision);
     }
 }
 

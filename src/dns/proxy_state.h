@@ -49,7 +49,9 @@ struct dns_proxy {
     struct lookups *lookups;
     struct names_limit *names; /* NULL: off */
     struct cache *cache;       /* NULL: off */
+    uint64_t seed;             /* of cache_key() */
     unsigned cached_for;       /* own_addresses_version() when its answers were looked at */
+    uint64_t warned_ns;        /* of forged answers, last; 0: never */
     struct sharing sharing;
     struct staged staged[STAGED_MAX];
     size_t n_staged;
@@ -86,6 +88,7 @@ static inline uint16_t client_payload(const struct dns_edns *edns)
 /* Callbacks of the forwarder, see there. */
 bool proxy_answered(void *ctx, struct query *query, uint8_t *msg, size_t len);
 void proxy_upstreams_exhausted(void *ctx, struct query *query);
+void proxy_suspects(void *ctx, size_t upstream, enum suspicion what) __attribute__((cold));
 /* The end of a batch: addresses into the kernel first, answers to the clients after it. */
 void proxy_commit(void *ctx);
 /* The end of a query and of those that share it. */

@@ -2,6 +2,7 @@
 
 #include "base/wire.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@ struct query_pool {
     uint8_t *queries;       /* mapped, touched only as far as ever needed at once */
     size_t size;            /* of each */
     size_t capacity, fresh; /* those from `fresh` on were never used */
-    size_t count, large;
+    size_t count;
     struct query *free;                  /* last released first: its memory is warm */
     struct query_deadlines deadlines[2]; /* by enum query_wait */
     uint16_t by_id[ID_SLOTS];            /* by its lower bits: number + 1 of the first of a chain */
@@ -51,11 +52,6 @@ void query_pool_free(struct query_pool *pool)
 {
     if (!pool)
         return;
-    for (size_t i = 0; i < pool->fresh; i++) {
-        struct query *query = query_at(pool, i);
-        if (query->packet && query->packet != query->inline_packet)
-            free(query->packet);
-    }
     munmap(pool->queries, pool->capacity * pool->size);
     free(pool);
 }
@@ -104,24 +100,17 @@ static void give_back_id(struct query_pool *pool, const struct query *query)
 
 struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len)
 {
-    uint8_t *packet = NULL;
-    if (len > QUERY_INLINE) {
-        if (pool->large == QUERY_LARGE_MAX || !(packet = malloc(len)))
-            return NULL;
-    }
     struct query *query = pool->free;
+    assert(len <= QUERY_PACKET_MAX);
     if (query) {
         pool->free = query->next_free;
     } else if (pool->fresh < pool->capacity) {
         query = query_at(pool, pool->fresh);
         query->number = (uint16_t)pool->fresh++;
     } else {
-        free(packet);
         return NULL;
     }
-    pool->large += packet != NULL;
     pool->count++;
-    query->packet = packet ? packet : query->inline_packet;
     memcpy(query->packet, msg, len);
     query->len = (uint16_t)len;
     query->client_id = LDNS_ID_WIRE(msg);
@@ -129,11 +118,12 @@ struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len
     query->tried = query->awaited = 0;
     query->alone = false;
     query->purpose = QUERY_CLIENT;
+    query->taken = true;
     query->error = NULL;
     query->waits_in = NULL;
-    query->keyed = query->shared = false;
-    query->n_askers = 0;
-    query->next_asker = NULL;
+    query->may_be_kept = query->shared = query->mixed = false;
+    query->next_asker = query->last_asker = NULL;
+    query->sent_again_ns = 0;
     assign_id(pool, query);
     return query;
 }
@@ -142,14 +132,52 @@ void query_release(struct query_pool *pool, struct query *query)
 {
     query_await_no_more(query);
     give_back_id(pool, query);
-    if (query->packet != query->inline_packet) {
-        free(query->packet);
-        pool->large--;
-    }
-    query->packet = NULL;
     query->next_free = pool->free;
     pool->free = query;
+    query->taken = false;
     pool->count--;
+}
+
+bool query_walk(const struct query_pool *pool, size_t *number, struct query **ret)
+{
+    if (*number == pool->fresh)
+        return false;
+    struct query *query = query_at(pool, (*number)++);
+    *ret = query->taken ? query : NULL;
+    return true;
+}
+
+/* Done twice it is undone. A random word serves 64 octets of the name: turned by one bit for each eight of them. */
+static void flip_letters(struct query *query)
+{
+    size_t len = (size_t)query->question_end - DNS_HEADER_SIZE - 4;
+    uint8_t *name = query->packet + DNS_HEADER_SIZE, behind[8]; /* the packet does not end before they do */
+    uint64_t random = 0, word;
+    memcpy(behind, name + len, sizeof(behind));
+    for (size_t i = 0; i < len; i += 8) {
+        random = i % 64 ? random >> 1 | random << 63 : query->case_bits[i / 64];
+        memcpy(&word, name + i, 8);
+        word ^= dns_letters(word, 'a', 'z', 0x20) & random;
+        memcpy(name + i, &word, 8);
+    }
+    memcpy(name + len, behind, sizeof(behind));
+}
+
+void query_mix_case(struct query_pool *pool, struct query *query)
+{
+    size_t len = (size_t)query->question_end - DNS_HEADER_SIZE - 4;
+    for (size_t i = 0; i * 64 < len; i++)
+        query->case_bits[i] = (uint64_t)query_random(pool) << 32 | query_random(pool);
+    flip_letters(query);
+    query->mixed = true;
+}
+
+void query_give_back(struct query *query)
+{
+    wire_store16(query->packet, query->client_id);
+    if (query->mixed)
+        flip_letters(query);
+    query->mixed = false;
 }
 
 size_t query_count(const struct query_pool *pool)

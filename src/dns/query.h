@@ -1,5 +1,5 @@
 /* Queries under way: a fixed pool, found by the id they carry upstream, ordered by deadline. Pure: no socket, no clock.
- * Nothing is allocated per query, but for the rare one that does not fit QUERY_INLINE. */
+ * Nothing is allocated per query. */
 #ifndef DNS_QUERY_H
 #define DNS_QUERY_H
 
@@ -10,8 +10,9 @@
 
 #include <sys/queue.h>
 
-#define QUERY_INLINE 320   /* a header, the longest name, and an EDNS record with a cookie */
-#define QUERY_LARGE_MAX 64 /* queries longer than that, at once */
+#define QUERY_PACKET_MAX (DNS_HEADER_SIZE + DNS_NAME_MAX + 4 + DNS_OPT_SIZE)
+
+#define QUERY_CASE_WORDS ((DNS_NAME_MAX + 63) / 64)
 
 #define QUERY_NO_SOCKET UINT16_MAX
 
@@ -35,10 +36,12 @@ struct attempt {
     uint64_t asked_ns;
     uint16_t socket; /* of the UDP pool; QUERY_NO_SOCKET when no datagram is awaited */
     bool repeated;
+    bool respelled; /* asked over TCP because the answer over UDP had the name in other letters */
 };
 
 struct query {
     enum query_purpose purpose;
+    bool taken; /* from the pool, and not released */
     /* who asked */
     struct tcp_client *tcp;     /* a reference; NULL: over UDP */
     struct sock_addr peer;      /* UDP */
@@ -52,25 +55,25 @@ struct query {
     uint16_t question_end;
     uint16_t type;
     struct dns_edns edns;
-    uint32_t generation; /* of the policy that let it through */
-    bool denied;         /* with audit: policy denies it, and that was recorded */
-    bool always;         /* an always file decided, and not the policy */
+    uint32_t generation;  /* of the policy that let it through */
+    bool denied;          /* with audit: policy denies it, and that was recorded */
+    bool always;          /* an always file decided, and not the policy */
+    struct cache_key key; /* QUERY_CLIENT */
+    bool may_be_kept;     /* its answer, in the cache */
     /* with whom it is shared, see sharing.h */
-    bool keyed; /* `key` is set: its answer may be kept */
     bool shared;
-    uint16_t n_askers; /* linked behind it */
-    struct cache_key key;
-    struct query *next_asker, *next_shared;
-    /* the datagram */
-    uint8_t *packet; /* as sent upstream */
-    uint8_t inline_packet[QUERY_INLINE];
+    struct query *next_asker, *last_asker, *next_shared;
+    uint8_t packet[QUERY_PACKET_MAX]; /* as sent upstream */
+    bool mixed;                       /* the case of its letters, by these bits */
+    uint64_t case_bits[QUERY_CASE_WORDS];
     /* where it is now */
     uint64_t started_ns, end_ns, deadline_ns;
-    uint16_t tried;    /* bit per upstream: its attempt is set */
-    uint16_t awaited;  /* those of them that may still answer */
-    uint8_t upstream;  /* the one asked last, or that answered */
-    bool alone;        /* no other upstream is asked */
-    const char *error; /* of the latest attempt that failed; static text */
+    uint64_t sent_again_ns; /* 0: it was not, see forwarder_send_again() */
+    uint16_t tried;         /* bit per upstream: its attempt is set */
+    uint16_t awaited;       /* those of them that may still answer */
+    uint8_t upstream;       /* the one asked last, or that answered */
+    bool alone;             /* no other upstream is asked */
+    const char *error;      /* of the latest attempt that failed; static text */
     struct query_deadlines *waits_in;
     TAILQ_ENTRY(query) deadline_link;
     struct query *next_free;
@@ -84,6 +87,9 @@ static inline bool query_wants_all(const struct query *query)
     return query->tcp || query->purpose == QUERY_LOOKUP;
 }
 
+/* The query is asked no more: its packet is the client's again, by id and spelling. More than once is fine. */
+void query_give_back(struct query *query);
+
 /* The number of the attempt's upstream. */
 static inline size_t attempt_upstream(const struct attempt *attempt)
 {
@@ -95,9 +101,15 @@ struct query_pool;
 /* For so many queries under way, each of which may be sent to so many upstreams. 0 or -ENOMEM. */
 int query_pool_new(size_t capacity, size_t upstreams, struct query_pool **ret);
 void query_pool_free(struct query_pool *pool);
-/* A query with a copy of `msg` and a random id that no other query under way carries, written into the copy.
- * NULL when the pool is used up, or its share of long ones. */
+/* A query with a copy of `msg` (QUERY_PACKET_MAX at most) and a random id that no other query under way carries,
+ * written into the copy. NULL when the pool is used up. */
 struct query *query_take(struct query_pool *pool, const uint8_t *msg, size_t len);
+/* The query under way with this number, counted from 0, NULL when there is none now; `*number` is one more then. False
+ * behind the last one. For walks during which queries come and go. */
+bool query_walk(const struct query_pool *pool, size_t *number, struct query **ret);
+/* Writes the letters of the question's name in random case (draft-vixie-dnsext-dns0x20): who forges an answer has to
+ * guess it. What the client's case was cannot be told from the outside any more. */
+void query_mix_case(struct query_pool *pool, struct query *query);
 bool query_pool_full(const struct query_pool *pool);
 void query_release(struct query_pool *pool, struct query *query);
 /* The query under way with this id, or NULL. */

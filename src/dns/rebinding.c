@@ -1,8 +1,21 @@
 #include "dns/rebinding.h"
 
+static bool leads_inside(const struct rebinding *rebinding, const struct ip_addr *addr)
+{
+    return ip_is_special(addr) || own_addresses_have(rebinding->own, addr);
+}
+
+static bool is_denied(const struct rebinding *rebinding, const struct ip_addr *addr)
+{
+    struct decision decision = policy_decide_addr(rebinding->layers, addr);
+    return decision.rule && decision.action == ACTION_DENY;
+}
+
 bool rebinding_refuses(const struct rebinding *rebinding, const struct ip_addr *addr)
 {
-    if (!ip_is_special(addr) && !own_addresses_have(rebinding->own, addr))
+    struct ip_addr v4;
+    bool leads_in = ip_leads_to(addr, &v4) && (leads_inside(rebinding, &v4) || is_denied(rebinding, &v4));
+    if (!leads_in && !leads_inside(rebinding, addr))
         return false;
     struct decision decision = policy_decide_addr(rebinding->layers, addr);
     return decision.action == ACTION_DENY || !decision.rule;

@@ -1,5 +1,5 @@
-/* The rebinding guard: a name must not lead back into the sandbox, to its neighbours on the link, or to nobody. Such
- * addresses are taken out of answers, unless an allow rule names them. */
+/* The rebinding guard: a name must not lead back into the sandbox, to its neighbours on the link, to the cloud's
+ * metadata, or to nobody. Such addresses are taken out of answers, unless an allow rule names them. */
 #ifndef DNS_REBINDING_H
 #define DNS_REBINDING_H
 

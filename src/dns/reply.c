@@ -24,10 +24,8 @@ static size_t write_opt(uint8_t *at, const struct dns_edns *edns, unsigned rcode
 {
     size_t text_len = text ? strlen(text) : 0;
     size_t options = ede == DNS_EDE_NONE ? 0 : 6 + text_len;
-    at[0] = 0; /* owner: the root */
-    wire_store16(at + 1, LDNS_RR_TYPE_OPT);
-    wire_store16(at + 3, DNS_UDP_EDNS_MAX);
-    wire_store32(at + 5, (uint32_t)(rcode >> 4) << 24 | (edns->dnssec_ok ? 0x8000u : 0));
+    dns_write_opt(at, edns->dnssec_ok);
+    at[5] = (uint8_t)(rcode >> 4);
     wire_store16(at + 9, (uint16_t)options);
     if (options) {
         wire_store16(at + 11, LDNS_EDNS_EDE);
@@ -35,7 +33,7 @@ static size_t write_opt(uint8_t *at, const struct dns_edns *edns, unsigned rcode
         wire_store16(at + 15, (uint16_t)ede);
         memcpy(at + 17, text ? text : "", text_len);
     }
-    return 11 + options;
+    return DNS_OPT_SIZE + options;
 }
 
 size_t dns_reply_empty(const uint8_t *query, size_t question_end, const struct dns_edns *edns, unsigned rcode, int ede,
@@ -62,7 +60,7 @@ size_t dns_reply_truncate(uint8_t *response, size_t question_end, const struct d
 size_t dns_reply_addresses(uint8_t *response, size_t len, size_t question_end, const struct dns_edns *edns,
                            struct dns_found *found, size_t *n)
 {
-    size_t at = question_end, opt = edns->present ? 11 : 0, fit = 0;
+    size_t at = question_end, opt = edns->present ? DNS_OPT_SIZE : 0, fit = 0;
     for (; fit < *n; fit++) {
         struct dns_found *one = &found[fit];
         size_t size = ip_size(one->addr.family);

@@ -7,42 +7,43 @@ static struct query **bucket_of(struct sharing *sharing, uint64_t hash)
     return &sharing->buckets[hash % SHARING_BUCKETS];
 }
 
-/* What upstreams are told to send at most. */
-static uint16_t asked_payload(const struct query *query)
-{
-    uint16_t payload = query->edns.payload;
-    return payload < DNS_UDP_EDNS_MAX ? payload : DNS_UDP_EDNS_MAX;
-}
-
-/* Whether the answer to `a` is one to `b`. Over UDP it may come cut, over TCP it may not. */
-static bool same(const struct query *a, const struct query *b)
+static bool same_question(const struct query *a, const struct query *b)
 {
     size_t name_len = (size_t)a->question_end - DNS_HEADER_SIZE - 4;
     uint8_t name_a[DNS_NAME_MAX], name_b[DNS_NAME_MAX];
-    if (a->key.hash != b->key.hash || a->key.variant != b->key.variant || a->type != b->type ||
-        a->question_end != b->question_end || !a->tcp != !b->tcp || asked_payload(a) != asked_payload(b))
+    if (a->key.hash != b->key.hash || a->type != b->type || a->question_end != b->question_end)
         return false;
     dns_lower(name_a, a->packet + DNS_HEADER_SIZE, name_len);
     dns_lower(name_b, b->packet + DNS_HEADER_SIZE, name_len);
     return !memcmp(name_a, name_b, name_len);
 }
 
-bool sharing_join(struct sharing *sharing, struct query *query)
+/* Puts `asker`, alone, behind those that wait for `query`. */
+static void append(struct query *query, struct query *asker)
+{
+    asker->next_asker = NULL;
+    (query->last_asker ? query->last_asker : query)->next_asker = asker;
+    query->last_asker = asker;
+}
+
+static void begin(struct sharing *sharing, struct query *query)
 {
     struct query **bucket = bucket_of(sharing, query->key.hash);
-    for (struct query *other = *bucket; other; other = other->next_shared) {
-        if (other->n_askers == SHARING_MAX || query->started_ns - other->started_ns >= SHARING_NS ||
-            !same(other, query))
-            continue;
-        query->next_asker = other->next_asker;
-        other->next_asker = query;
-        other->n_askers++;
-        return true;
-    }
     query->shared = true;
     query->next_shared = *bucket;
     *bucket = query;
-    return false;
+}
+
+struct query *sharing_join(struct sharing *sharing, struct query *query)
+{
+    struct query *other = *bucket_of(sharing, query->key.hash);
+    while (other && !same_question(other, query))
+        other = other->next_shared;
+    if (other)
+        append(other, query);
+    else
+        begin(sharing, query);
+    return other;
 }
 
 void sharing_end(struct sharing *sharing, struct query *query)
@@ -54,4 +55,25 @@ void sharing_end(struct sharing *sharing, struct query *query)
         link = &(*link)->next_shared;
     *link = query->next_shared;
     query->shared = false;
+}
+
+struct query *sharing_split(struct sharing *sharing, struct query *query, bool cut)
+{
+    struct query *others = NULL, *asker = query->next_asker;
+    sharing_end(sharing, query);
+    query->next_asker = query->last_asker = NULL;
+    for (struct query *next; asker; asker = next) {
+        next = asker->next_asker;
+        if (asker->key.variant == query->key.variant && !(cut && query_wants_all(asker))) {
+            append(query, asker);
+        } else if (others) {
+            append(others, asker);
+        } else {
+            asker->next_asker = NULL;
+            others = asker;
+        }
+    }
+    if (others)
+        begin(sharing, others);
+    return others;
 }

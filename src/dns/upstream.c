@@ -3,7 +3,7 @@
 #define FAILURES_TO_DOWN 3
 #define DOWN_NS 10000000000ull
 #define STEP_NS 300000000ull       /* most answers of a recursive resolver come sooner */
-#define STEP_ALONE_NS 900000000ull /* it may be at work; less than SHARING_NS: one that asks us meets itself */
+#define STEP_ALONE_NS 900000000ull /* it may be at work */
 
 void upstreams_init(struct upstreams *upstreams, const struct sock_addr *addrs, size_t n, uint64_t timeout_ns)
 {

@@ -6,12 +6,20 @@
 
 #define UPSTREAMS_MAX 16
 
+/* What it makes of the letters of a question's name (draft-vixie-dnsext-dns0x20). */
+enum upstream_spelling {
+    SPELLING_UNKNOWN,
+    SPELLING_KEPT,   /* an answer had them as they were asked */
+    SPELLING_CHANGED /* shown by an answer over TCP, which strangers cannot forge: its answers compare without case */
+};
+
 struct upstream {
     struct sock_addr addr;
     unsigned failures;      /* in a row */
     uint64_t down_until_ns; /* 0: believed to answer */
     bool dropped;           /* for good */
     bool unhealthy;         /* its latest probe failed */
+    enum upstream_spelling spelling;
 };
 
 struct upstreams {

@@ -17,11 +17,13 @@
 #define BATCH_FULL (BATCH * 3 / 4) /* what is left of it is not worth a system call */
 #define ANSWER_MAX 1472            /* a frame of Ethernet; we ask for 1232 at most */
 #define SOCKET_BUFFER (1 << 20)
+#define UNASKED_MAX 32             /* answers on a socket beyond its questions; a guess hits one of 65,536 ids */
 #define LIFETIME_NS (8 * NS_PER_S) /* and up to as much again, at random */
 
 struct slot {
     struct loop_source source; /* fd -1: not open */
     uint64_t worn_ns;          /* from then on not chosen, and closed when no answer can come any more */
+    int32_t owed;              /* datagrams sent less those that came: one answer for each, more are nobody's */
     bool one_by_one;           /* the kernel or the path takes no datagrams in bulk */
 };
 
@@ -50,10 +52,13 @@ static void read_errors(struct upstream_udp *udp, uint16_t socket, int fd)
 {
     for (int budget = BATCH; budget; budget--) {
         uint8_t head[DNS_HEADER_SIZE];
-        uint8_t control[256];
+        union {
+            struct cmsghdr align;
+            uint8_t room[256];
+        } control;
         struct iovec iov = {head, sizeof(head)};
         struct msghdr message = {
-            .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+            .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
         ssize_t n = recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT);
         if (n < 0)
             return;
@@ -61,14 +66,30 @@ static void read_errors(struct upstream_udp *udp, uint16_t socket, int fd)
         if (n < 2 || !cmsg || cmsg->cmsg_len < CMSG_LEN(sizeof(struct sock_extended_err)))
             continue;
         const struct sock_extended_err *error = (const void *)CMSG_DATA(cmsg);
-        udp->callbacks.undelivered(udp->callbacks.ctx, socket, LDNS_ID_WIRE(head), (int)error->ee_errno);
+        udp->callbacks.undelivered(udp->callbacks.ctx, socket, LDNS_ID_WIRE(head), -(int)error->ee_errno);
     }
+}
+
+static void close_slot(struct upstream_udp *udp, struct slot *slot)
+{
+    if (slot->source.fd < 0)
+        return;
+    loop_remove(udp->loop, &slot->source);
+    close(slot->source.fd);
+    slot->source.fd = -1;
 }
 
 /* Reads what fits behind `used` messages of the batch; returns how many came. */
 static unsigned receive(struct upstream_udp *udp, uint16_t socket, unsigned used)
 {
-    int n = recvmmsg(udp->slots[socket].source.fd, udp->in + used, BATCH - used, MSG_DONTWAIT, NULL);
+    struct slot *slot = &udp->slots[socket];
+    int n = recvmmsg(slot->source.fd, udp->in + used, BATCH - used, MSG_DONTWAIT, NULL);
+    slot->owed -= n > 0 ? n : 0;
+    if (slot->owed < -UNASKED_MAX) { /* of these, too, none is believed */
+        close_slot(udp, slot);
+        udp->callbacks.flooded(udp->callbacks.ctx, socket);
+        return 0;
+    }
     for (unsigned i = used; n > 0 && i < used + (unsigned)n; i++)
         udp->callbacks.answer(udp->callbacks.ctx, socket, udp->buffers[i], udp->in[i].msg_len,
                               udp->in[i].msg_hdr.msg_flags & MSG_TRUNC);
@@ -136,15 +157,6 @@ int upstream_udp_new(struct loop *loop, const struct upstreams *upstreams,
     return 0;
 }
 
-static void close_slot(struct upstream_udp *udp, struct slot *slot)
-{
-    if (slot->source.fd < 0)
-        return;
-    loop_remove(udp->loop, &slot->source);
-    close(slot->source.fd);
-    slot->source.fd = -1;
-}
-
 void upstream_udp_free(struct upstream_udp *udp)
 {
     if (!udp)
@@ -174,6 +186,7 @@ static int open_slot(struct upstream_udp *udp, struct slot *slot, const struct s
         return -errno;
     slot->source.fd = fd;
     slot->one_by_one = false;
+    slot->owed = 0;
     error = loop_add(udp->loop, &slot->source, EPOLLIN);
     if (error) {
         slot->source.fd = -1;
@@ -254,6 +267,7 @@ static unsigned send_in_bulk(struct upstream_udp *udp, struct slot *slot, unsign
     for (unsigned i = 0; i < done; i++)
         sent += (unsigned)bulk->messages[i].msg_hdr.msg_iovlen;
     slot->one_by_one = done < bulk->n;
+    slot->owed += (int32_t)sent;
     return sent;
 }
 
@@ -269,11 +283,13 @@ static unsigned send_run(struct upstream_udp *udp, unsigned from, unsigned to, s
         int n = sendmmsg(fd, udp->out + from, to - from, MSG_DONTWAIT);
         if (n > 0) {
             from += (unsigned)n;
+            slot->owed += n;
             again = true;
         } else if (again) {
             again = false;
         } else {
-            ret[failed++] = (struct undelivered){udp->out_slot[from], LDNS_ID_WIRE(udp->out_iov[from].iov_base), errno};
+            ret[failed++] =
+                (struct undelivered){udp->out_slot[from], LDNS_ID_WIRE(udp->out_iov[from].iov_base), -errno};
             from++;
         }
     }
@@ -300,7 +316,14 @@ void upstream_udp_flush(struct upstream_udp *udp)
 
 void upstream_udp_repeat(struct upstream_udp *udp, uint16_t socket, const uint8_t *msg, size_t len)
 {
-    int fd = udp->slots[socket].source.fd;
+    struct slot *slot = &udp->slots[socket];
+    int fd = slot->source.fd;
+    slot->owed++;
     if (fd >= 0 && send(fd, msg, len, MSG_DONTWAIT) < 0)
         send(fd, msg, len, MSG_DONTWAIT); /* the error was an earlier datagram's */
+}
+
+size_t upstream_udp_owner(uint16_t socket)
+{
+    return socket / SOCKETS_PER_UPSTREAM;
 }

@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/domain_name.h"
+#include "policy/bad_target.h"
 
 #include <errno.h>
 #include <idn2.h>
@@ -80,8 +81,12 @@ static int to_ascii(const char *text, char **ret, struct why *why)
     int rc = idn2_lookup_u8((const uint8_t *)text, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
     if (rc == IDN2_MALLOC)
         return -ENOMEM;
-    if (rc != IDN2_OK)
-        return why_set(why, -EINVAL, QUOTED "not a valid internationalised name (%s)", text, idn2_strerror(rc));
+    if (rc != IDN2_OK) {
+        char a_labels[NAME_TEXT_MAX];
+        bool others_take_it = rc == IDN2_DISALLOWED && bad_target_a_labels(text, a_labels, sizeof(a_labels));
+        return why_set(why, -EINVAL, QUOTED "not a valid internationalised name (%s)%s%.253s", text, idn2_strerror(rc),
+                       others_take_it ? "; if it is meant write " : "", others_take_it ? a_labels : "");
+    }
     *ret = (char *)ascii;
     return 0;
 }
@@ -112,8 +117,9 @@ int name_from_text(const char *text, uint8_t ret_wire[NAME_WIRE_MAX], size_t *re
     int error = encode(ascii, len, wire, &wire_len, text, why);
     if (error)
         return error;
-    if (strspn(ascii, "0123456789.") >= len)
-        return why_set(why, -EINVAL, QUOTED "neither a complete IPv4 address nor a name", text);
+    error = bad_target_check_number(ascii, len, text, why);
+    if (error)
+        return error;
     memcpy(ret_wire, wire, wire_len);
     *ret_len = wire_len;
     return 0;

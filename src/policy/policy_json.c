@@ -150,9 +150,8 @@ static int read_target(const cJSON *item, size_t i, struct rule_list *list, stru
 {
     if (!cJSON_IsString(item))
         return why_set(why, -EINVAL, "[%zu]: expected a string, found %s", i, type_name(item));
-    struct why reason;
-    int error = rule_list_add(list, ACTION_DENY, item->valuestring, &reason);
-    return error == -EINVAL ? why_set(why, error, "[%zu]: %s", i, reason.text) : error;
+    int error = rule_list_add(list, ACTION_DENY, item->valuestring, NULL);
+    return error == -EINVAL ? 0 : error; /* no rule has such a target */
 }
 
 /* The array that is the whole document. */
@@ -189,6 +188,8 @@ int targets_from_json(const char *text, size_t len, struct rule_list **ret, stru
     _cleanup_(cleanup_json) cJSON *root = NULL;
     _cleanup_(cleanup_rule_list) struct rule_list *list = NULL;
     int error = parse_array(text, len, "an array of targets", &root, why);
+    if (!error && !root->child)
+        error = why_set(why, -EINVAL, "empty array");
     if (!error)
         error = rule_list_new(&list);
     size_t i = 0;

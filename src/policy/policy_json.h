@@ -13,7 +13,8 @@ int policy_from_json(const char *text, size_t len, size_t max_rules, struct poli
 /* A JSON array of rules (PATCH). -EBADMSG with `why` when a rule's action is neither allow nor deny and everything else
  * is in order, which the API reports differently. An empty array gives an empty list. */
 int rules_from_json(const char *text, size_t len, struct rule_list **ret, struct why *why);
-/* A JSON array of target strings (DELETE); the actions of the list mean nothing. */
+/* A JSON array of target strings (DELETE), which must not be empty; the actions of the list mean nothing. A string that
+ * cannot be a target is none of any rule's, and left out. */
 int targets_from_json(const char *text, size_t len, struct rule_list **ret, struct why *why);
 
 /* `{"egress":[…],"defaultAction":"…"}`: targets as spelled, actions in lower case; the canonical form too. */

@@ -18,16 +18,6 @@ static int compare_nodes(const void *a, const void *b)
     return order ? order : (left->rank > right->rank) - (left->rank < right->rank);
 }
 
-static bool contains(const struct ip_prefix *prefix, const struct ip_addr *addr)
-{
-    if (prefix->addr.family != addr->family)
-        return false;
-    size_t whole = prefix->bits / 8;
-    uint8_t mask = (uint8_t)(0xff00 >> prefix->bits % 8);
-    return !memcmp(prefix->addr.bytes, addr->bytes, whole) &&
-           (!mask || !((prefix->addr.bytes[whole] ^ addr->bytes[whole]) & mask));
-}
-
 /* Sorted nodes lose duplicates, get their parents, and the rank of whatever around them is stronger. */
 static size_t link_nodes(struct prefix_node *nodes, size_t n)
 {
@@ -35,7 +25,7 @@ static size_t link_nodes(struct prefix_node *nodes, size_t n)
     for (size_t i = 0; i < n; i++) {
         struct prefix_node node = nodes[i];
         uint32_t parent = kept ? (uint32_t)kept - 1 : NO_PARENT;
-        while (parent != NO_PARENT && !contains(&nodes[parent].prefix, &node.prefix.addr))
+        while (parent != NO_PARENT && !ip_prefix_has(&nodes[parent].prefix, &node.prefix.addr))
             parent = nodes[parent].parent;
         if (parent != NO_PARENT && nodes[parent].prefix.bits == node.prefix.bits)
             continue; /* the same prefix again, and weaker: ranks are sorted */
@@ -87,7 +77,7 @@ bool prefix_index_find(const struct prefix_index *index, const struct ip_addr *a
             high = middle;
     }
     uint32_t node = low ? (uint32_t)low - 1 : NO_PARENT;
-    while (node != NO_PARENT && !contains(&index->nodes[node].prefix, addr))
+    while (node != NO_PARENT && !ip_prefix_has(&index->nodes[node].prefix, addr))
         node = index->nodes[node].parent;
     if (node == NO_PARENT)
         return false;

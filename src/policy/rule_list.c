@@ -1,6 +1,7 @@
 /* The list of rules under construction, and the meaning of a target. */
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "policy/bad_target.h"
 #include "policy/name.h"
 #include "policy/policy.h"
 
@@ -114,12 +115,15 @@ static int parse_target(const char *text, uint8_t wire[NAME_WIRE_MAX], struct ru
                            text);
         return 0;
     }
+    int error = bad_target_check(text, why);
+    if (error)
+        return error;
     rule->kind = strncmp(text, "*.", 2) ? TARGET_NAME : TARGET_WILDCARD;
     const char *name = rule->kind == TARGET_WILDCARD ? text + 2 : text;
     if (rule->kind == TARGET_WILDCARD && (!*name || !strcmp(name, ".")))
         return why_set(why, -EINVAL, "\"%s\": expected a name after \"*.\"", text);
     size_t len;
-    int error = name_from_text(name, wire, &len, why);
+    error = name_from_text(name, wire, &len, why);
     if (error)
         return error;
     if (rule->kind == TARGET_WILDCARD && len + 2 > NAME_WIRE_MAX)

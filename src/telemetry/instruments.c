@@ -31,6 +31,10 @@ static const struct instrument_point dns_limited[] = {
     {METRIC_DNS_LIMITED_SHARE, {{"limit", "share"}}},
     {METRIC_DNS_LIMITED_NAMES, {{"limit", "names"}}},
 };
+static const struct instrument_point dns_suspect[] = {
+    {METRIC_DNS_SUSPECT_FLOOD, {{"reason", "flood"}}},
+    {METRIC_DNS_SUSPECT_FORGED, {{"reason", "forged"}}},
+};
 static const struct instrument_point upstreams_healthy[] = {{METRIC_UPSTREAMS_HEALTHY}};
 static const struct instrument_point policy_denied[] = {{METRIC_POLICY_DENIED}};
 static const struct instrument_point policy_revision[] = {{METRIC_POLICY_REVISION}};
@@ -102,6 +106,8 @@ const struct instrument instruments[] = {
      INSTRUMENT_COUNTER, SOURCE_CELLS, POINTS(dns_limited)},
     {"egress.dns.upstreams.healthy", "Upstream resolvers that answered their latest probe", "{upstream}",
      INSTRUMENT_GAUGE, SOURCE_CELLS, POINTS(upstreams_healthy)},
+    {"egress.dns.suspect", "Signs of forged answers from upstream resolvers", "{event}", INSTRUMENT_COUNTER,
+     SOURCE_CELLS, POINTS(dns_suspect)},
     {"egress.policy.denied_total", "DNS queries denied by policy", "{query}", INSTRUMENT_COUNTER, SOURCE_CELLS,
      POINTS(policy_denied)},
     {"egress.policy.revision", "Policies put in force since start, the first one included", "{revision}",

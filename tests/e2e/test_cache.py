@@ -103,25 +103,21 @@ def test_other_flags_are_another_question(world, start, resolver):
             assert odd.asked(NAME) == count
 
 
-def test_options_for_the_resolver_are_for_one_client(world, start, resolver):
+@pytest.mark.parametrize("option", [dns.edns.ECSOption("192.0.2.0", 24), dns.edns.GenericOption(10, b"c" * 8),
+                                    dns.edns.GenericOption(12, b"p" * 400), dns.edns.GenericOption(65001, b"x" * 400)],
+                         ids=["subnet", "cookie", "padding", "unknown"])
+def test_options_end_here(world, start, resolver, option):
     odd = resolver(ODD, faults.good)
     start(RULES=RULES, DNS_UPSTREAM=ODD)
-    subnet = dns.edns.ECSOption("192.0.2.0", 24)
-    for _ in range(2):
-        _exchange(world, dns.message.make_query(NAME, "A", use_edns=0, options=[subnet]))
-    assert odd.asked(NAME) == 2 and list(odd.requests[-1].message.options) == [subnet]
-
-
-def test_cookies_end_here(world, start, resolver):
-    odd = resolver(ODD, faults.good)
-    start(RULES=RULES, DNS_UPSTREAM=ODD)
-    for i in range(2):
-        cookie = dns.edns.GenericOption(10, bytes([i]) * 8)
-        answer = _exchange(world, dns.message.make_query(NAME, "A", use_edns=0, options=[cookie]))
+    for size in 512, 4096:
+        query = dns.message.make_query(NAME, "A", use_edns=0, payload=size, options=[option])
+        query.ednsflags |= 0x7fff
+        answer = _exchange(world, query)
         assert dnsclient.addresses(answer) == ["203.0.113.10"] and not answer.options
     assert odd.asked(NAME) == 1
     asked = next(request for request in odd.requests if request.name == f"{NAME}.")
-    assert asked.message.edns == 0 and not asked.message.options
+    assert asked.message.edns == 0 and not asked.message.options and not asked.message.ednsflags
+    assert asked.message.payload == 1232
 
 
 def test_denied_name_is_not_answered_from_the_cache(world, start, resolver):
@@ -221,21 +217,48 @@ def test_denied_while_many_wait(world, start, resolver):
 
 
 def test_second_try_does_not_wait_for_a_datagram_that_got_lost(world, start, resolver):
-    def lose_the_first(request):
-        """However often it is sent."""
-        ids.append(request.message.id)
-        if request.message.id != ids[0]:
+    """It is sent again as it was: a second question under way would be a second chance for who forges answers."""
+    sent = []
+
+    def lose_two(request):
+        sent.append((request.message.id, request.client, request.spelled))
+        if len(sent) > 2:
             faults.good(request)
 
-    ids = []
-    odd = resolver(ODD, lambda request: lose_the_first(request) if request.name == f"{NAME}." else faults.good(request))
+    odd = resolver(ODD, lambda request: lose_two(request) if request.name == f"{NAME}." else faults.good(request))
     start(RULES=RULES, DNS_UPSTREAM=ODD)
     begin = time.monotonic()
     with pytest.raises(dnsclient.Timeout):
         dnsclient.ask(world.sandbox, NAME, timeout=2.0)
     assert dnsclient.addresses(dnsclient.ask(world.sandbox, NAME)) == ["203.0.113.10"]
     assert time.monotonic() - begin < 4.5  # the first one is given up after 5 s
-    assert odd.asked(NAME) == 3, "the first one twice"
+    assert odd.asked(NAME) == 3 and len(set(sent)) == 1
+
+
+def test_ways_of_asking_take_turns(world, start, resolver):
+    """Asked at once in six ways, each client has the answer to its way, and the upstream one question at a time."""
+    name, under_way = "slow.allowed.test", []
+
+    def answer(request):
+        under_way.append(odd.questions(name) - len(under_way))
+        faults.good(request)
+
+    odd = resolver(ODD, lambda request: answer(request) if request.name == f"{name}." else faults.good(request))
+    start(RULES=RULES, DNS_UPSTREAM=ODD)
+    ways = [{}, {"use_edns": 0}, {"want_dnssec": True}, {"flags": dns.flags.RD | dns.flags.CD},
+            {"flags": dns.flags.RD | dns.flags.AD, "use_edns": 0}, {}]
+    queries = [dns.message.make_query(name, "A", **way) for way in ways for _ in range(3)]
+    with concurrent.futures.ThreadPoolExecutor(len(queries)) as pool:
+        answers = list(pool.map(lambda numbered: _exchange(world, numbered[1], tcp=numbered[0] % 3 == 2),
+                                enumerate(queries)))
+    for query, answer in zip(queries, answers):
+        assert dnsclient.addresses(answer) == ["203.0.113.10"]
+        assert (answer.edns >= 0) == (query.edns >= 0)
+    assert under_way == [1] * 5
+    kept = dns.flags.RD | dns.flags.AD | dns.flags.CD
+    seen = {(request.message.flags & kept, request.message.edns, request.message.ednsflags & dns.flags.DO)
+            for request in odd.requests if request.name == f"{name}."}
+    assert seen == {(query.flags & kept, query.edns, query.ednsflags & dns.flags.DO) for query in queries}
 
 
 def test_off(world, start, resolver):
@@ -245,7 +268,7 @@ def test_off(world, start, resolver):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: dnsclient.ask(world.sandbox, name), range(4)))
     dnsclient.ask(world.sandbox, name)
-    assert odd.asked(name) == 5
+    assert odd.asked(name) == 2, "what is under way is asked once all the same"
     assert not any("cache" in record for record in sidecar.records)
 
 

@@ -31,6 +31,7 @@ EXPECTED = {
     "egress_dns_cache_hits": "counter",
     "egress_dns_inflight": "gauge",
     "egress_dns_limited": "counter",
+    "egress_dns_suspect": "counter",
     "egress_dns_upstreams_healthy": "gauge",
     "egress_policy_denied": "counter",
     "egress_policy_revision": "gauge",

@@ -11,6 +11,10 @@ from tests.support.world import SANDBOX_V4, SANDBOX_V6
 
 RULES = {"egress": [{"action": "allow", "target": "*.allowed.test"}]}
 ODD = "198.51.100.53"
+# Where clouds tell a machine its secrets, and addresses that a gateway makes others of.
+CLOUDS = ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe")
+HIDDEN = ("240.0.0.1", "fec0::1", "2001::1", "64:ff9b:1::a9fe:a9fe", "64:ff9b::a9fe:a9fe", "64:ff9b::a00:502",
+          "2002:7f00:1::1", "2001:db8:9::5efe:a9fe:a9fe", "::203.0.113.5", "::ffff:0:7f00:1")
 PUBLIC_V4, PUBLIC_V6 = "203.0.113.42", "2001:db8:1::42"
 
 
@@ -35,7 +39,7 @@ def _is_blocked_nodata(answer):
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "169.254.169.254", "0.0.0.0", "0.1.2.3", "224.0.0.1",
                                      "255.255.255.255", SANDBOX_V4, "::1", "::", "fe80::1", "ff02::1",
-                                     "::ffff:203.0.113.42", "::ffff:127.0.0.1", SANDBOX_V6])
+                                     "::ffff:203.0.113.42", "::ffff:127.0.0.1", SANDBOX_V6, *CLOUDS, *HIDDEN])
 def test_address_is_taken_out(world, start, resolver, address, tcp):
     rdtype, public = ("AAAA", PUBLIC_V6) if ":" in address else ("A", PUBLIC_V4)
     odd = resolver(ODD, _holding(address))
@@ -83,6 +87,31 @@ def test_private_addresses_stay(world, start, mode):
     assert dnsclient.addresses(dnsclient.ask(world.sandbox, "cluster.allowed.test", "AAAA")) == ["fd09::7"]
     assert _is_blocked_nodata(dnsclient.ask(world.sandbox, "rebind.allowed.test", edns=True))
     assert dnsclient.addresses(dnsclient.ask(world.sandbox, "mixed.allowed.test")) == [PUBLIC_V4]
+
+
+@pytest.mark.parametrize("address", CLOUDS + HIDDEN)
+def test_allow_rule_opens_it(world, start, resolver, address):
+    """Nothing is forbidden that somebody allows by name of the address."""
+    resolver(ODD, _holding(address))
+    rdtype = "AAAA" if ":" in address else "A"
+    start(RULES={"egress": [*RULES["egress"], {"action": "allow", "target": address}]}, DNS_UPSTREAM=ODD)
+    assert dnsclient.addresses(dnsclient.ask(world.sandbox, "n1.allowed.test", rdtype)) == [address]
+
+
+@pytest.mark.parametrize("rdtype", ["HTTPS", "SVCB"])
+@pytest.mark.parametrize("hint, refused", [("ipv4hint=127.0.0.1", "127.0.0.1"), ("ipv6hint=fd00:ec2::254", "fd00:ec2::254"),
+                                           ("ipv4hint=203.0.113.42,169.254.169.254", "169.254.169.254"),
+                                           ("ipv4hint=203.0.113.42", None)])
+def test_hints(world, start, resolver, rdtype, hint, refused):
+    resolver(ODD, lambda request: request.reply(request.answer(f"{request.name} 60 {rdtype} 1 . alpn=h2 {hint}")))
+    sidecar = start(RULES=RULES, DNS_UPSTREAM=ODD)
+    for tcp in False, True:
+        answer = dnsclient.ask(world.sandbox, "n1.allowed.test", rdtype, tcp=tcp, edns=True)
+        if refused:
+            assert _is_blocked_nodata(answer)
+            assert sidecar.wait_event("denied", target_host="n1.allowed.test")["target.ips"] == [refused]
+        else:
+            assert len(answer.answer) == 1 and hint in answer.answer[0].to_text().replace('"', "")
 
 
 @pytest.mark.parametrize("target", ["169.254.169.254", "169.254.0.0/16"])

@@ -157,6 +157,56 @@ def test_bad_always_file(world, server, tmp_path):
     _is_closed(world, server)
 
 
+# and what the error says to write
+BAD_TARGETS = {"198.18.66.0-198.18.66.255": "198.18.66.0/24", "10.0.0.1-2": "10.0.0.1/32, 10.0.0.2/32",
+               "0x7f000001": "127.0.0.1", "example.123": "expected a name", "10.0.0.0/33": "from 0 to 32",
+               ".example.com": "*.example.com", "*.*.example.com": "*.example.com", "💩.example": "xn--ls8h.example"}
+
+
+@pytest.mark.parametrize("target", BAD_TARGETS)
+def test_bad_target(world, server, start, tmp_path, target):
+    """In RULES, an always file, the policy file and the API alike: a range that is taken for a name denies nothing."""
+    policy = {"defaultAction": "allow", "egress": [{"action": "deny", "target": target}]}
+    _refuses(world, {"RULES": json.dumps(policy)}, says=["OPENSANDBOX_EGRESS_RULES", BAD_TARGETS[target]])
+    _is_closed(world, server)
+    (tmp_path / "deny.always").write_text(f"good.test\n{target}\n")
+    _refuses(world, {"RULES_DIR": str(tmp_path)}, says=[f"{tmp_path}/deny.always:2", BAD_TARGETS[target]])
+    (tmp_path / "deny.always").unlink()
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(policy))
+    sidecar = start(POLICY_FILE=str(file))
+    sidecar.wait_record(lambda r: r["level"] == "warn" and BAD_TARGETS[target] in r["msg"])
+    for method, body in ("POST", policy), ("PATCH", policy["egress"]):
+        reply = sidecar.request(method, "/policy", body)
+        assert reply.status == 400 and BAD_TARGETS[target] in reply.text
+    assert sidecar.policy() == {"egress": [], "defaultAction": "deny"}
+    reply = sidecar.request("DELETE", "/policy", [target])
+    assert reply.status == 200 and reply.json()["reason"] == "no matching targets found"
+
+
+def test_bad_rules_that_are_held(world, server, start):
+    """A pod that says what is wrong with it, closed, instead of one that never gets ready without a word."""
+    bad = {"defaultAction": "allow", "egress": [{"action": "deny", "target": "10.0.0.1-2"}]}
+    sidecar = start(healthy=False, RULES=bad, BAD_RULES="hold", **BASE)
+    reason = 'egress[0].target: "10.0.0.1-2": a range is no target; write 10.0.0.1/32, 10.0.0.2/32'
+    record = sidecar.wait_record(lambda r: r["msg"].startswith("everything is denied until a policy is posted: "))
+    assert record["level"] == "error" and record["msg"].endswith(reason)
+    reply = sidecar.request("GET", "/healthz")
+    assert reply.status == 503 and reply.text.strip().endswith(reason)
+    assert sidecar.policy() == {"egress": [], "defaultAction": "deny"}
+    assert refused_at_once(refusal_seconds, world.sandbox, "203.0.113.10")
+    assert dnsclient.rcode(dnsclient.ask(world.sandbox, "www.allowed.test")) == "NXDOMAIN"
+    assert connects(world.internet, SANDBOX_V4, server)
+    for refused in bad, {"egress": 7}:
+        assert sidecar.request("POST", "/policy", refused).status == 400
+    assert not sidecar.healthy()
+    done = command(world.sandbox, ["--check"], {**BASE, "RULES": json.dumps(bad), "BAD_RULES": "hold"})
+    assert done.returncode == CONFIG_ERROR and reason in done.stderr
+    assert sidecar.request("POST", "/policy", {"egress": [{"action": "allow", "target": "203.0.113.10"}]}).status == 200
+    sidecar.wait_healthy()
+    assert connects(world.sandbox, "203.0.113.10")
+
+
 def test_upstreams_that_all_lead_back_to_us(world, server):
     """The sidecar's own listener as its upstream: every query would go round for ever."""
     _refuses(world, {"DNS_UPSTREAM": "127.0.0.1:15353"}, says=["127.0.0.1:15353"])

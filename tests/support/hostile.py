@@ -144,7 +144,7 @@ def half_deaf_upstream(address):
         ready()
         while True:
             data, client = sock.recvfrom(4096)
-            if b"\4dead" not in data:
+            if b"\4dead" not in data.lower():
                 end = data.index(b"\0", 12) + 5
                 sock.sendto(data[:2] + struct.pack("!HHHHH", 0x8180, 1, 1, 0, 0) + data[12:end] +
                             struct.pack("!HHHIH", 0xc00c, 1, 1, 60, 4) + bytes([203, 0, 113, 10]), client)
@@ -161,7 +161,7 @@ def wide_upstream(address):
             data, client = sock.recvfrom(4096)
             end = data.index(b"\0", 12) + 5
             addresses = [0xcb00710a]  # 203.0.113.10
-            if data[12:16] != b"\3www":
+            if data[12:16].lower() != b"\3www":
                 addresses = [20 << 24 | (number + i) & 0xffffff for i in range(64)]
                 number += 64
             sock.sendto(data[:2] + struct.pack("!HHHHH", 0x8180, 1, len(addresses), 0, 0) + data[12:end] +

@@ -23,7 +23,8 @@ class Request:
     def __init__(self, wire, client, send, send_from_elsewhere=None):
         self.wire, self.client, self.tcp = wire, client, send_from_elsewhere is None
         self.message = dns.message.from_wire(wire)
-        self.name = self.message.question[0].name.to_text()
+        self.spelled = self.message.question[0].name.to_text()  # the sidecar asks in random case
+        self.name = self.spelled.lower()
         self._send, self._send_from_elsewhere = send, send_from_elsewhere
 
     def answer(self, *records, rcode=dns.rcode.NOERROR):

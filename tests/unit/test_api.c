@@ -76,7 +76,7 @@ START_TEST(delete_removes_by_target)
                   OK_BODY("enforcing"));
     client_expect(&f, "DELETE", "/policy", "[\"A.com.\",\"nowhere.com\"]", 200, OK_BODY("enforcing"));
     fixture_expect_policy(&f, POLICY_BODY("enforcing", DENY("b.com"), "deny"));
-    client_expect(&f, "DELETE", "/policy", "[\"a.com\"]", 200,
+    client_expect(&f, "DELETE", "/policy", "[\"a.com\",\"https://x/\",\"\"]", 200,
                   "{\"status\":\"ok\",\"mode\":\"enforcing\",\"enforcementMode\":\"dns+nft\","
                   "\"reason\":\"no matching targets found\"}\n");
     ck_assert_uint_eq(f.n_changes, 2);

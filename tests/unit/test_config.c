@@ -161,6 +161,7 @@ START_TEST(what_security_depends_on_is_refused_and_tuning_only_warned_about)
     refuse_one(NAME("BLOCK_DOH_443"), "enabled");
     refuse_one(NAME("DNS_PORT"), "0");
     refuse_one(NAME("ON_EXIT"), "open");
+    refuse_one(NAME("BAD_RULES"), "ignore");
     refuse_one(NAME("MITMPROXY_TRANSPARENT"), "true");
     static const char *const tuning[] = {NAME("MAX_RULES"), NAME("DNS_UPSTREAM_TIMEOUT"), NAME("DRAIN_SEC"),
                                          NAME("MAX_ADDRESSES"), NAME("LOG_LEVEL")};

@@ -121,6 +121,30 @@ START_TEST(order_and_succession)
 }
 END_TEST
 
+START_TEST(what_a_gateway_makes_of_an_address)
+{
+    static const char *const forms[][2] = {
+        {"64:ff9b::127.0.0.1", "127.0.0.1"},
+        {"2002:7f00:1::5", "127.0.0.1"},
+        {"2001:db8::5efe:169.254.169.254", "169.254.169.254"},
+        {"2001:db8:1:2:200:5efe:10.0.0.1", "10.0.0.1"},
+        {"2001:db8::5eff:10.0.0.1", NULL},
+        {"2001:db8::100:5efe:10.0.0.1", NULL},
+        {"64:ff9b:0:1::10.0.0.1", NULL},
+        {"2001:db8::1", NULL},
+        {"127.0.0.1", NULL},
+    };
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        struct ip_addr addr, v4;
+        char text[IP_TEXT_MAX];
+        ck_assert_int_eq(ip_parse(forms[i][0], &addr), 0);
+        ck_assert_msg(ip_leads_to(&addr, &v4) == (forms[i][1] != NULL), "%s", forms[i][0]);
+        if (forms[i][1])
+            ck_assert_str_eq(ip_format(&v4, text), forms[i][1]);
+    }
+}
+END_TEST
+
 START_TEST(socket_addresses_are_read_and_written)
 {
     static const char *const pairs[][2] = {
@@ -193,9 +217,23 @@ START_TEST(special_addresses)
                                           "255.255.255.255",
                                           "::ffff:10.0.0.1",
                                           "::ffff:203.0.113.1",
-                                          "64:ff9b::127.0.0.1",
-                                          "64:ff9b::169.254.169.254",
-                                          "2002:7f00:1::5"};
+                                          "100.100.100.200",
+                                          "168.63.129.16",
+                                          "192.0.0.192",
+                                          "240.0.0.1",
+                                          "::2",
+                                          "::203.0.113.1",
+                                          "::ffff:0:203.0.113.1",
+                                          "64:ff9b:1::203.0.113.1",
+                                          "64:ff9b:1:ffff::1",
+                                          "2001::1",
+                                          "2001:0:ffff::1",
+                                          "fec0::1",
+                                          "feff::1",
+                                          "fd00:ec2::254",
+                                          "fd20:ce::254",
+                                          "fd00:c1::a9fe:a9fe",
+                                          "fd00:42::42"};
     static const char *const others[] = {"1.0.0.1",
                                          "126.1.1.1",
                                          "128.0.0.1",
@@ -205,13 +243,19 @@ START_TEST(special_addresses)
                                          "10.0.0.1",
                                          "172.16.0.1",
                                          "192.168.1.1",
-                                         "::2",
+                                         "100.100.100.199",
+                                         "168.63.129.17",
+                                         "192.0.0.170",
                                          "fd00::1",
-                                         "fec0::1",
+                                         "fd00:ec3::254",
+                                         "fd20:cf::254",
+                                         "2001:1::1",
+                                         "64:ff9b:2::1",
                                          "2001:db8::1",
                                          "64:ff9b::203.0.113.1",
-                                         "2002:cb00:7101::7f00:1",
-                                         "64:ff9b:1::127.0.0.1"};
+                                         "64:ff9b::127.0.0.1", /* what these lead to is another question */
+                                         "2002:7f00:1::5",
+                                         "2001:db8::5efe:127.0.0.1"};
     struct ip_addr addr;
     for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++) {
         ck_assert_int_eq(ip_parse(special[i], &addr), 0);
@@ -234,6 +278,7 @@ Suite *test_suite(void)
     tcase_add_test(tc, what_is_no_prefix_is_refused);
     tcase_add_test(tc, order_and_succession);
     tcase_add_test(tc, special_addresses);
+    tcase_add_test(tc, what_a_gateway_makes_of_an_address);
     tcase_add_test(tc, socket_addresses_are_read_and_written);
     tcase_add_test(tc, what_is_no_socket_address_is_refused);
     suite_add_tcase(suite, tc);

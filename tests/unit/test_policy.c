@@ -157,17 +157,17 @@ START_TEST(what_can_never_match_is_refused_with_a_reason)
         {"*.", "after \"*.\""},
         {"*..", "after \"*.\""},
         {"**", "first label"},
-        {"*.*.com", "first label"},
+        {"*.*.com", "write *.com"},
         {"*a.com", "first label"},
         {"a.*", "first label"},
         {"https://a.com", "no scheme"},
         {"a.com:443", "no port"},
         {"a.com/x", "no path"},
         {"10.0.0.1:80", "no port"},
-        {"10.0.0.0/33", "CIDR"},
+        {"10.0.0.0/33", "from 0 to 32"},
         {"10.0.0/8", "CIDR"},
         {"10.0.0.256", "IPv4"},
-        {"[::1]", "'['"},
+        {"[::1]", "write ::1"},
         {"::1::", "CIDR"},
         {"fe80::1%eth0", "CIDR"},
         {"::ffff:10.0.0.1", "IPv4-mapped"},
@@ -222,6 +222,65 @@ START_TEST(a_denied_ipv4_address_is_denied_in_ipv6_forms)
     ck_assert_int_eq(position(policy, match_addr(policy, "2002:a01:203::1")), 1);
     ck_assert_int_eq(position(policy, match_addr(policy, "2002:a02:1::1")), -1);
     ck_assert_int_eq(position(policy, match_addr(policy, "::10.1.2.3")), -1);
+}
+END_TEST
+
+/* Octets that end a name, or divide it, where names are text: in wire format a label has any. */
+START_TEST(labels_are_compared_by_their_lengths)
+{
+    static const struct {
+        const char *wire;
+        size_t len;
+        bool allowed;
+    } cases[] = {
+        {"\3www\7allowed\4test", 18, true},
+        {"\x0b"
+         "www.allowed\4test",
+         18, false}, /* a dot inside of a label */
+        {"\3www\x0c"
+         "allowed.test",
+         18, false},
+        {"\x10"
+         "www.allowed.test",
+         18, false},
+        {"\3www\x0d"
+         "allowed\0.test",
+         19, false}, /* NUL */
+        {"\4evil\0", 6, false},
+        {"\x10"
+         "a.test\0b.allowed\4test",
+         23, false},
+        {"\6evil\0x\7allowed\4test", 21, true}, /* below it, whatever it is called */
+        {"\5exact\4test", 12, true},
+        {"\6exact\0\4test", 13, false},
+        {"\x0a"
+         "exact.test",
+         12, false},
+        {"\5exact\4test\3com", 16, false},
+    };
+    _cleanup_policy_ struct policy *policy = policy_of(ACTION_DENY, "+*.allowed.test +exact.test");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        ck_assert_msg((policy_match_name(policy, (const uint8_t *)cases[i].wire, cases[i].len) != NULL) ==
+                          cases[i].allowed,
+                      "case %zu", i);
+}
+END_TEST
+
+START_TEST(an_empty_list_allows_nothing_and_a_narrow_allow_no_wide_deny)
+{
+    _cleanup_policy_ struct policy *nothing = policy_of(ACTION_DENY, "");
+    _cleanup_policy_ struct policy *narrow = policy_of(ACTION_DENY, "+10.1.2.3 +10.1.0.0/16 -10.0.0.0/8");
+    struct policy_layers layers = {.policy = nothing};
+    static const char *const addrs[] = {"10.1.2.3", "10.1.9.9", "10.9.9.9"};
+    ck_assert_int_eq(policy_decide(&layers, (const uint8_t *)"\1a\4test", 8).action, ACTION_DENY);
+    for (size_t i = 0; i < 3; i++) {
+        struct ip_addr addr;
+        ck_assert_int_eq(ip_parse(addrs[i], &addr), 0);
+        layers.policy = nothing;
+        ck_assert_int_eq(policy_decide_addr(&layers, &addr).action, ACTION_DENY);
+        layers.policy = narrow;
+        ck_assert_int_eq(policy_decide_addr(&layers, &addr).action, ACTION_DENY);
+    }
 }
 END_TEST
 
@@ -285,6 +344,8 @@ Suite *test_suite(void)
     tcase_add_test(tc, what_can_never_match_is_refused_with_a_reason);
     tcase_add_test(tc, deny_beats_allow_among_addresses);
     tcase_add_test(tc, a_denied_ipv4_address_is_denied_in_ipv6_forms);
+    tcase_add_test(tc, labels_are_compared_by_their_lengths);
+    tcase_add_test(tc, an_empty_list_allows_nothing_and_a_narrow_allow_no_wide_deny);
     tcase_add_test(tc, modes);
     tcase_add_test(tc, a_reference_keeps_the_policy);
     tcase_add_test(tc, many_rules_keep_their_texts);

@@ -7,7 +7,9 @@
 #include "rules.h"
 #include "runner.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <ifaddrs.h>
 
 static struct loop *loop;
 static struct log *log_queue;
@@ -45,8 +47,19 @@ static bool refuses(enum action fallback, const char *rules, const char *text)
 
 START_TEST(own_and_special_addresses_are_refused)
 {
-    static const char *const bad[] = {"127.0.0.1", "::1", "169.254.169.254", "10.7.0.2", "2001:db8:7::2"};
-    static const char *const good[] = {"10.7.0.3", "10.7.0.1", "2001:db8:7::3", "203.0.113.1"};
+    static const char *const bad[] = {"127.0.0.1",
+                                      "::1",
+                                      "169.254.169.254",
+                                      "10.7.0.2",
+                                      "2001:db8:7::2",
+                                      "64:ff9b::169.254.169.254",
+                                      "64:ff9b::10.7.0.2",
+                                      "2002:a07:2::1",
+                                      "2001:db8:9::5efe:10.7.0.2",
+                                      "2001:db8:9::200:5efe:127.0.0.1",
+                                      "fd00:ec2::254"};
+    static const char *const good[] = {
+        "10.7.0.3", "10.7.0.1", "2001:db8:7::3", "203.0.113.1", "64:ff9b::203.0.113.1", "2001:db8:9::5efe:203.0.113.1"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         ck_assert_msg(refuses(ACTION_DENY, "+*", bad[i]), "%s", bad[i]);
         ck_assert_msg(refuses(ACTION_ALLOW, "", bad[i]), "%s, allowed by default only", bad[i]);
@@ -62,6 +75,12 @@ START_TEST(an_allow_rule_that_names_the_address_wins)
     ck_assert(!refuses(ACTION_DENY, "+10.7.0.0/24", "10.7.0.2"));
     ck_assert(refuses(ACTION_DENY, "+169.254.169.254 -169.254.0.0/16", "169.254.169.254"));
     ck_assert(refuses(ACTION_DENY, "+169.254.169.253", "169.254.169.254"));
+    ck_assert(!refuses(ACTION_DENY, "+100.100.100.0/24", "100.100.100.200"));
+    ck_assert(!refuses(ACTION_DENY, "+64:ff9b:1::/48", "64:ff9b:1::7"));
+    /* of an IPv4 address that is denied, no form that leads there */
+    ck_assert(refuses(ACTION_DENY, "-203.0.113.0/24", "2001:db8:9::5efe:203.0.113.1"));
+    ck_assert(refuses(ACTION_DENY, "-203.0.113.0/24", "64:ff9b::203.0.113.1"));
+    ck_assert(!refuses(ACTION_DENY, "-203.0.113.0/25", "64:ff9b::203.0.113.129"));
 }
 END_TEST
 
@@ -78,6 +97,46 @@ START_TEST(a_new_address_is_known_at_once_and_a_gone_one_forgotten)
     ck_assert_int_eq(loop_run(loop), 0);
     ck_assert(refuses(ACTION_DENY, "", "10.8.0.9"));
     ck_assert(!refuses(ACTION_DENY, "", "10.7.0.2"));
+}
+END_TEST
+
+static int failures; /* of getifaddrs() to come */
+
+/* In place of the C library's. */
+int getifaddrs(struct ifaddrs **ret)
+{
+    static int (*real)(struct ifaddrs **);
+    if (failures && failures--) {
+        errno = ENOBUFS;
+        return -1;
+    }
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "getifaddrs");
+    return real(ret);
+}
+
+static void look(struct loop_timer *timer)
+{
+    struct log_record record;
+    unsigned told = 0;
+    if (!refuses(ACTION_DENY, "", "10.8.0.9")) {
+        loop_timer_set(loop, timer, loop_now(loop) + 20 * NS_PER_MS);
+        return;
+    }
+    for (; log_peek(log_queue, &record); log_pop(log_queue))
+        told++;
+    ck_assert_uint_eq(told, 1);
+    ck_assert_int_eq(failures, 0);
+    loop_stop(loop);
+}
+
+START_TEST(a_reading_that_fails_is_tried_again)
+{
+    struct loop_timer timer = {.fire = look};
+    failures = 2;
+    run("ip addr add 10.8.0.9/32 dev e0");
+    loop_timer_set(loop, &timer, loop_now(loop));
+    ck_assert_int_eq(loop_run(loop), 0);
 }
 END_TEST
 
@@ -167,6 +226,68 @@ START_TEST(records_that_nobody_asked_for_are_looked_at)
 }
 END_TEST
 
+/* How many addresses of one record of the type with this data, in hexadecimal digits, are refused; or -errno. */
+static int n_refused_of(uint8_t type, const char *rdata)
+{
+    _cleanup_policy_ struct policy *policy = policy_of(ACTION_DENY, "+*");
+    struct policy_layers layers = {.policy = policy};
+    struct rebinding rebinding = {.layers = &layers, .own = own};
+    const uint8_t head[] = {0xC0, DNS_HEADER_SIZE, 0, type, 0, 1, 0, 0, 0, 60, 0, (uint8_t)(strlen(rdata) / 2)};
+    response("a.test", LDNS_RR_TYPE_HTTPS, NULL, 0, &msg);
+    size_t question_end = msg.len;
+    memcpy(msg.data + msg.len, head, sizeof(head));
+    msg.len += sizeof(head);
+    for (; *rdata; rdata += 2) {
+        const char digits[3] = {rdata[0], rdata[1]};
+        msg.data[msg.len++] = (uint8_t)strtoul(digits, NULL, 16);
+    }
+    msg.data[7] = 1;
+    int error = rebinding_scan(&rebinding, msg.data, msg.len, question_end);
+    return error ? error : (int)rebinding.n_refused;
+}
+
+START_TEST(hints_are_looked_at)
+{
+    static const struct {
+        uint8_t type;
+        const char *rdata;
+        int n;
+    } cases[] = {
+        {65, "000100", 0}, /* the root, no parameters */
+        /* 1 b.test. alpn=h2 ipv4hint=127.0.0.1,203.0.113.1 ipv6hint=::1 */
+        {65,
+         "0001"
+         "0162047465737400"
+         "00010003026832"
+         "000400087f000001cb007101"
+         "0006001000000000000000000000000000000001",
+         2},
+        {64,
+         "000100"
+         "00040004a9fea9fe",
+         1},
+        {64,
+         "000100"
+         "00040004cb007101",
+         0},
+        {64,
+         "000100"
+         "00040003cb0071",
+         -EBADMSG}, /* no whole address */
+        {64,
+         "000100"
+         "00040004cb0071",
+         -EBADMSG},               /* cut */
+        {64, "000101", -EBADMSG}, /* the target has no end */
+        {64, "00", -EBADMSG},
+        {38, "0000000000000000000000000000000001", 1}, /* A6, whole */
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        ck_assert_msg(n_refused_of(cases[i].type, cases[i].rdata) == cases[i].n, "%s: %d", cases[i].rdata,
+                      n_refused_of(cases[i].type, cases[i].rdata));
+}
+END_TEST
+
 START_TEST(a_message_that_cannot_be_read_to_its_end_is_refused)
 {
     const char *records[] = {"a.test. 60 IN A 192.0.2.1"};
@@ -214,6 +335,8 @@ Suite *test_suite(void)
     tcase_add_test(tcase, the_rest_of_an_answer_stays);
     tcase_add_test(tcase, a_chain_is_folded_and_its_ttl_kept);
     tcase_add_test(tcase, records_that_nobody_asked_for_are_looked_at);
+    tcase_add_test(tcase, a_reading_that_fails_is_tried_again);
+    tcase_add_test(tcase, hints_are_looked_at);
     tcase_add_test(tcase, a_message_that_cannot_be_read_to_its_end_is_refused);
     tcase_add_test(tcase, an_answer_never_grows);
     suite_add_tcase(suite, tcase);
