@@ -10,9 +10,11 @@ import sys
 
 import pytest
 
-from tests.attack import moves
-from tests.attack.suite import NO_FAMILY, attack
+from tests.attack import frames, moves
+from tests.attack.suite import BOTH_MODES, NO_FAMILY, SENTINEL, attack
 from tests.support import attacker
+from tests.support.tap import Tap
+from tests.support.waiting import wait_until
 
 PORT = 7777
 IP_OPTIONS, IP_TRANSPARENT, IPV6_RTHDR, IPV6_TRANSPARENT, IPV6_FREEBIND = 4, 19, 57, 75, 78
@@ -20,8 +22,14 @@ UDP_CORK, UDP_SEGMENT, SO_ZEROCOPY = 1, 103, 60
 MSG_MORE, MSG_CONFIRM, MSG_ZEROCOPY, MSG_FASTOPEN = 0x8000, 0x800, 0x4000000, 0x20000000
 UDPLITE, SCTP, MPTCP, AF_PPPOX = 136, 132, 262, 24
 AF_XDP, SOL_XDP, XDP_COPY = 44, 283, 2
+XDP_PGOFF_TX_RING = 0x80000000
 XDP_MMAP_OFFSETS, XDP_TX_RING, XDP_UMEM_REG, XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING = 1, 3, 4, 5, 6
 SOL_PACKET, PACKET_TX_RING, PACKET_VNET_HDR, TP_STATUS_SEND_REQUEST, GSO_UDP_L4 = 263, 13, 15, 1, 5
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
 
 
 # --- moves ---
@@ -151,36 +159,54 @@ def pppoe(device, mac, data):
         raise
     except OSError:
         return False
-    libc = ctypes.CDLL(None, use_errno=True)
     with sock:
         address = struct.pack("=HI", AF_PPPOX, 0) + struct.pack("!H", 1) + bytes.fromhex(mac.replace(":", "")) + \
             device.encode().ljust(16, b"\0")
-        libc.connect(sock.fileno(), address, len(address))
-        libc.send(sock.fileno(), data.encode(), len(data), 0)
+        _libc.connect(sock.fileno(), address, len(address))
+        _libc.send(sock.fileno(), data.encode(), len(data), 0)
     return True
+
+
+@contextlib.contextmanager
+def _xdp_socket(device):
+    """One that is bound to the device's first queue, with its memory, whose first descriptor says where a frame of a size
+    is; None when it cannot be bound."""
+    with socket.socket(AF_XDP, socket.SOCK_RAW, 0) as sock, mmap.mmap(-1, 4 * 4096) as memory:
+        address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        sock.setsockopt(SOL_XDP, XDP_UMEM_REG, struct.pack("=QQIII4x", address, 4 * 4096, 4096, 0, 0))
+        for ring in XDP_TX_RING, XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING:
+            sock.setsockopt(SOL_XDP, ring, 4)
+        where = struct.pack("=HHIII", AF_XDP, XDP_COPY, socket.if_nametoindex(device), 0, 0)
+        bound = _libc.bind(sock.fileno(), where, len(where)) == 0
+        yield (sock, memory) if bound else (None, None)
 
 
 def xdp(device, mac, data):
     """A frame by shared memory (AF_XDP): past queues and hooks."""
     frame = bytes.fromhex(mac.replace(":", "")) + b"\2\0\0\0\0\1\x88\xb5" + data.encode()
-    with socket.socket(AF_XDP, socket.SOCK_RAW, 0) as sock, mmap.mmap(-1, 4 * 4096) as memory:
-        memory[:len(frame)] = frame
-        address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        sock.setsockopt(SOL_XDP, XDP_UMEM_REG, struct.pack("=QQIII4x", address, 4 * 4096, 4096, 0, 0))
-        for ring in XDP_TX_RING, XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING:
-            sock.setsockopt(SOL_XDP, ring, 4)
-        offsets = struct.unpack("=16Q", sock.getsockopt(SOL_XDP, XDP_MMAP_OFFSETS, 128))
-        producer, _, descriptors = offsets[4:7]
-        where = struct.pack("=HHIII", AF_XDP, XDP_COPY, socket.if_nametoindex(device), 0, 0)
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mmap.restype = ctypes.c_void_p
-        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
-        if libc.bind(sock.fileno(), where, len(where)):
+    with _xdp_socket(device) as (sock, memory):
+        if not sock:
             return
-        ring = libc.mmap(None, 4096, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, sock.fileno(), 0x80000000)
+        memory[:len(frame)] = frame
+        producer, _, descriptors = struct.unpack("=16Q", sock.getsockopt(SOL_XDP, XDP_MMAP_OFFSETS, 128))[4:7]
+        ring = _libc.mmap(None, 4096, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, sock.fileno(), XDP_PGOFF_TX_RING)
         ctypes.memmove(ring + descriptors, struct.pack("=QII", 0, len(frame), 0), 16)
         ctypes.c_uint32.from_address(ring + producer).value = 1
-        libc.sendto(sock.fileno(), None, 0, socket.MSG_DONTWAIT, None, 0)
+        _libc.sendto(sock.fileno(), None, 0, socket.MSG_DONTWAIT, None, 0)
+
+
+def xdp_is_busy(device):
+    """Whether the queue is somebody's."""
+    with _xdp_socket(device) as (sock, _):
+        return not sock
+
+
+def xdp_for_long(device):
+    """Keeps the queue until a line comes."""
+    with _xdp_socket(device) as (sock, _):
+        assert sock
+        print("ready", flush=True)
+        sys.stdin.readline()
 
 
 # --- attacks ---
@@ -344,8 +370,33 @@ def pppoe_session(scene):
     return scene.left()
 
 
-@attack(families=NO_FAMILY, net_raw=True, not_defended="AF_XDP frames, and before Linux 5.16 all raw frames, pass no rule")
+@attack(families=NO_FAMILY, modes=BOTH_MODES, net_raw=True)
 def xdp_socket(scene):
-    scene.guard()
+    """Past every hook, questions, too; but the queues are the sidecar's. It has them back after a crash."""
+    sidecar = scene.guard()
+    if sidecar:
+        sidecar.kill()
+        sidecar.restart().wait_healthy()
+        wait_until(lambda: scene.run(xdp_is_busy, "eth0") is not False, what="the queue to be taken")
     scene.run(xdp, "eth0", scene.mac, scene.token)
     return scene.left()
+
+
+@attack(families=NO_FAMILY, net_raw=True)
+def xdp_socket_on_a_device_that_came_later(scene):
+    sidecar = scene.guard()
+    scene.internet.ip(f"link add late type veth peer name late netns {scene.sandbox.name}")
+    with contextlib.ExitStack() as stack:
+        stack.callback(scene.internet.ip, "link del late")
+        for namespace in scene.sandbox, scene.internet:
+            namespace.ip("link set late up")
+        if sidecar:
+            wait_until(lambda: frames.guarded(scene, "late"), what="the device to be guarded")
+            for _ in range(2):  # the loop answers, so it has heard that the device is up
+                sidecar.request("GET", "/policy/explain?target=www.allowed.test")
+        late = stack.enter_context(contextlib.closing(Tap(scene.internet, "late")))
+        scene.run(xdp, "late", scene.mac, scene.token)
+        scene.sandbox.ip("addr add 10.0.6.2/24 dev late")
+        scene.internet.ip("addr add 10.0.6.1/24 dev late")
+        scene.sandbox.ip(f"route add {SENTINEL[0]} via 10.0.6.1 dev late")
+        return late.catch_up(scene.sandbox).holding(scene.token.encode())
