@@ -222,12 +222,14 @@ enum daemon_exit daemon_start_enforcement(struct daemon *daemon, struct why *why
     error = start_proxy(daemon, why);
     for (size_t i = 0; i < daemon->listeners.n_dns; i++)
         daemon->listeners.udp[i] = daemon->listeners.tcp[i] = -1; /* taken over */
-    /* What an earlier process held the kernel gives back a moment after its end: the first look after the table tells. */
+    /* What an earlier process held the kernel gives back a moment after its end: whether all could be had the first look
+     * after the table tells. */
     xdp_hold(&daemon->xdp);
     if (!error)
         error = enforcer_install(&daemon->enforcer, why);
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
+    xdp_hold(&daemon->xdp);
     check_peers(daemon);
     daemon_tell_health(daemon);
     watch_devices(daemon);

@@ -372,12 +372,8 @@ def pppoe_session(scene):
 
 @attack(families=NO_FAMILY, modes=BOTH_MODES, net_raw=True)
 def xdp_socket(scene):
-    """Past every hook, questions, too; but the queues are the sidecar's. It has them back after a crash."""
-    sidecar = scene.guard()
-    if sidecar:
-        sidecar.kill()
-        sidecar.restart().wait_healthy()
-        wait_until(lambda: scene.run(xdp_is_busy, "eth0") is not False, what="the queue to be taken")
+    """Past every hook, questions, too; but the queues are the sidecar's."""
+    scene.guard()
     scene.run(xdp, "eth0", scene.mac, scene.token)
     return scene.left()
 

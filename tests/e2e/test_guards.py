@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.attack.sockets import xdp_for_long
+from tests.attack.sockets import xdp_for_long, xdp_is_busy
 from tests.support import dnsclient
 from tests.support.attacker import attack, attacker
 from tests.support.preload import preloaded
@@ -156,12 +156,17 @@ def xdp():
         pytest.skip("this kernel has no AF_XDP")
 
 
-def _warns_of_xdp(world, sidecar):
-    """What it said of that when it has looked after its rules, which a device that comes makes it do."""
+def _look(world, sidecar):
+    """A device that comes has the sidecar look after its rules."""
     world.sandbox.ip("link add look type veth peer name back")
     world.sandbox.ip("link del look")
     for _ in range(2):  # the loop answers, so it has heard of them
         assert sidecar.request("GET", "/policy/explain?target=www.allowed.test").status == 200
+
+
+def _warns_of_xdp(world, sidecar):
+    """What it said of that when it had looked."""
+    _look(world, sidecar)
     sidecar.stop()
     return [record["level"] for record in sidecar.records if "AF_XDP" in record["msg"]]
 
@@ -177,6 +182,14 @@ def test_start_says_that_raw_sockets_are_a_risk(xdp, world, start):
 @pytest.mark.parametrize("mode", ["dns", "dns+nft", "dns+nft+audit"])
 def test_queues_that_are_taken_are_no_risk(xdp, world, start, mode):
     assert not _warns_of_xdp(world, start(RULES=RULES, MODE=mode))
+
+
+def test_queues_are_taken_again_after_a_crash(xdp, world, start):
+    sidecar = start(RULES=RULES)
+    sidecar.kill()
+    sidecar.restart().wait_healthy()
+    _look(world, sidecar)
+    assert attack(world.sandbox, xdp_is_busy, "eth0")
 
 
 def test_queue_of_somebody_else_is_a_risk(xdp, world, start):
