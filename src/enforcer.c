@@ -51,18 +51,20 @@ static name_allowed *keeps_addresses(const struct enforcer *enforcer)
     return enforcer->config->audit ? always_allowed : still_allowed;
 }
 
+static void warn_of_frames(struct enforcer *enforcer, const char *reason)
+{
+    log_printf(enforcer->log, LOG_WARN,
+               "%s: drop CAP_NET_RAW from the application, or its raw frames leave past the rules", reason);
+}
+
 /* What only CAP_NET_RAW opens. Once: a kernel does not learn it. */
 static void warn_of_raw_sockets(struct enforcer *enforcer)
 {
-    bool guarded = nft_guards_frames(enforcer->nft);
     if (enforcer->warned_of_raw_sockets || enforcer->config->audit)
         return;
     enforcer->warned_of_raw_sockets = true;
-    if (!guarded || guard_kernel_has_xdp())
-        log_printf(enforcer->log, LOG_WARN,
-                   "%s: drop CAP_NET_RAW from the application, or its raw frames leave past the rules",
-                   guarded ? "this kernel has AF_XDP sockets, whose frames no rule sees"
-                           : "this kernel has no netdev egress hook (Linux 5.16)");
+    if (!nft_guards_frames(enforcer->nft))
+        warn_of_frames(enforcer, "this kernel has no netdev egress hook (Linux 5.16)");
     if (!nft_guards_answers(enforcer->nft))
         log_printf(enforcer->log, LOG_WARN,
                    "this kernel lacks nft_socket (CONFIG_NFT_SOCKET): drop CAP_NET_RAW from the application, or it can "
@@ -89,6 +91,15 @@ static void warn_of_kernel(struct enforcer *enforcer)
     enforcer->warned_of_sockets |= !ends;
     enforcer->warned_of_reject |= !rejects;
     enforcer->warned_of_flows |= !lists;
+}
+
+void enforcer_warn_of_xdp(struct enforcer *enforcer)
+{
+    if (enforcer->warned_of_xdp || enforcer->config->audit)
+        return;
+    enforcer->warned_of_xdp = true;
+    if (nft_guards_frames(enforcer->nft) && guard_kernel_has_xdp())
+        warn_of_frames(enforcer, "this kernel has AF_XDP sockets, whose frames no rule sees");
 }
 
 int enforcer_install(struct enforcer *enforcer, struct why *why)

@@ -31,10 +31,12 @@ struct enforcer {
     struct buf kept; /* the newest change that was accepted, for a later start; empty: none was, or a file has it */
     bool warned_of_kept;
     struct preview preview;
-    bool warned_of_raw_sockets, warned_of_reject, warned_of_flows, warned_of_sockets;
+    bool warned_of_raw_sockets, warned_of_xdp, warned_of_reject, warned_of_flows, warned_of_sockets;
 };
 
 struct policy_layers enforcer_layers(const struct enforcer *enforcer);
+/* Queues of devices that AF_XDP sockets send over may be somebody else's, see xdp.h. */
+void enforcer_warn_of_xdp(struct enforcer *enforcer);
 /* Puts the kernel's table in place, at start, with the addresses that an earlier process learned. */
 int enforcer_install(struct enforcer *enforcer, struct why *why);
 /* Enforces `next` (a reference is taken) in one turn of the loop. On failure the old policy is in force everywhere. */

@@ -134,6 +134,8 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
     /* A low port may take CAP_NET_BIND_SERVICE; all else is read and opened with the rights that stay. */
     int error = listeners_open(daemon->config, &daemon->listeners, why);
     daemon->end.port_taken = error == -EADDRINUSE;
+    if (!daemon->config->audit && !config_allows_host_network())
+        xdp_open(&daemon->xdp);
     if (error || privileges_drop(why))
         return EXIT_UNAVAILABLE;
     _cleanup_(kept_done) struct kept kept = {.n = 0};
@@ -178,6 +180,7 @@ static bool release(struct daemon *daemon)
     nft_free(daemon->enforcer.nft);
     seen_free(daemon->seen);
     listeners_close(&daemon->listeners);
+    xdp_close(&daemon->xdp);
     if (!exporter_stop(daemon->exporter, STOP_TIMEOUT_MS))
         return false;
     daemon_release_telemetry(daemon);

@@ -62,6 +62,8 @@ static void check_way_out(struct daemon *daemon)
 static void keep_table(struct daemon *daemon)
 {
     struct why why;
+    if (!xdp_hold(&daemon->xdp))
+        enforcer_warn_of_xdp(&daemon->enforcer);
     bool lost = !enforcer_keep(&daemon->enforcer, &why);
     if (lost && !daemon->table_lost)
         log_printf(daemon->log, LOG_ERROR, "the table inet opensandbox cannot be put in place: %s", why.text);
@@ -261,10 +263,14 @@ enum daemon_exit daemon_start_enforcement(struct daemon *daemon, struct why *why
     error = start_proxy(daemon, why);
     for (size_t i = 0; i < daemon->listeners.n_dns; i++)
         daemon->listeners.udp[i] = daemon->listeners.tcp[i] = -1; /* taken over */
+    /* What an earlier process held the kernel gives back a moment after its end: whether all could be had the first look
+     * after the table tells. */
+    xdp_hold(&daemon->xdp);
     if (!error)
         error = enforcer_install(&daemon->enforcer, why);
     if (error)
         return error == -EPERM ? EXIT_NO_CAPABILITY : EXIT_UNAVAILABLE;
+    xdp_hold(&daemon->xdp);
     check_peers(daemon);
     check_way_out(daemon);
     daemon->held = daemon->sources.held.text[0];

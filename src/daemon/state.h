@@ -18,6 +18,7 @@
 #include "telemetry/exporter.h"
 #include "telemetry/otel_env.h"
 #include "telemetry/prometheus.h"
+#include "xdp.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -45,6 +46,7 @@ struct daemon {
     const char **outputs; /* of the log */
     struct exporter *exporter;
     struct listeners listeners;
+    struct xdp xdp;
     struct sources sources; /* as read at start; policy and always files are the enforcer's then */
     struct own_mark own;
     uint16_t own_ports[NFT_OWN_PORTS_MAX];

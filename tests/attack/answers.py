@@ -1,16 +1,20 @@
 """Answers that are not the upstream's: none is believed."""
 
 import contextlib
+import socket
+import sys
 
+from tests.attack import names
 from tests.attack.suite import BOTH_MODES, attack
 from tests.support import attacker, dnsclient
 from tests.support.resolver import good
-from tests.support.tcpclient import refusal_seconds
+from tests.support.tcpclient import family_of, refusal_seconds
 from tests.support.waiting import wait_until
 from tests.support.world import UPSTREAM_V4
 
 HONEST = "203.0.113.10"
 DNS_PORT = 15353
+SERVED = 40053  # a port of the application's
 
 
 def _forged(scene, forger, *arguments):
@@ -94,3 +98,28 @@ def way_to_the_upstream_moved(scene):
     finally:
         scene.sandbox.ip("route flush cache")
         scene.sandbox.ip(f"neigh del {neighbour} dev eth0")
+
+
+@attack(modes=BOTH_MODES, not_defended="**Connections from outside** into the sandbox are not restricted")
+def question_in_a_flow_from_outside(scene):
+    """An accomplice outside who can forge the address of a resolver sends first: what the application sends back belongs to
+    a flow that somebody outside opened, and no redirect is for that."""
+    scene.guard()
+    finish = scene.beside(answer_whoever_sends, scene.own, names.message(names.denied_name(scene)))
+    with scene.internet.inside(), socket.socket(family_of(scene.google), socket.SOCK_DGRAM) as sock:
+        sock.bind((scene.google, 53))
+        sock.sendto(b"first", (scene.own, SERVED))
+    finish()
+    return scene.left()
+
+
+def answer_whoever_sends(own, wire):
+    """Sends these octets, in hex, to the first who sends here."""
+    with socket.socket(family_of(own), socket.SOCK_DGRAM) as sock:
+        sock.settimeout(2)
+        sock.bind((own, SERVED))
+        print("ready", flush=True)
+        with contextlib.suppress(OSError):
+            _, peer = sock.recvfrom(100)
+            sock.sendto(bytes.fromhex(wire), peer)
+        sys.stdin.readline()

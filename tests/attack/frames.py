@@ -20,7 +20,7 @@ def _mark(scene):
     return 0 if scene.control else secrets_of(scene)["mark"]
 
 
-def _guarded(scene, device):
+def guarded(scene, device):
     return f'"{device}"' in scene.sandbox.run("nft", "list", "table", "netdev", "opensandbox").stdout
 
 
@@ -49,7 +49,7 @@ def frames_on_a_device_that_came_later(scene):
         stack.callback(scene.internet.ip, "link del late")
         for namespace in scene.sandbox, scene.internet:
             namespace.ip("link set late up")
-        wait_until(lambda: scene.control or _guarded(scene, "late"), what="the device to be guarded")
+        wait_until(lambda: scene.control or guarded(scene, "late"), what="the device to be guarded")
         late = stack.enter_context(contextlib.closing(Tap(scene.internet, "late")))
         scene.run(attacker.frames, "late", scene.mac, scene.own, scene.denied)
         scene.sandbox.ip("addr add 10.0.6.2/24 dev late")
@@ -64,7 +64,7 @@ def frames_on_a_device_on_top_of_another(scene):
     scene.sandbox.ip("link add over link eth0 type macvlan mode bridge")
     try:
         scene.sandbox.ip("link set over up")
-        wait_until(lambda: scene.control or _guarded(scene, "over"), what="the device to be guarded")
+        wait_until(lambda: scene.control or guarded(scene, "over"), what="the device to be guarded")
         scene.run(attacker.frames, "over", scene.mac, scene.own, scene.denied)
         return scene.left(SOURCE)
     finally:
@@ -104,7 +104,7 @@ def frames_after_the_table_was_deleted(scene):
     scene.guard()
     if not scene.control:
         scene.sandbox.nft("delete table netdev opensandbox")
-        wait_until(lambda: _guarded(scene, "eth0"), what="the table to be back")
+        wait_until(lambda: guarded(scene, "eth0"), what="the table to be back")
     scene.run(attacker.frames_of, "eth0", scene.mac, scene.token, *ETHERTYPES)
     return scene.left(SOURCE)
 

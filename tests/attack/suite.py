@@ -13,7 +13,9 @@ import contextlib
 import dataclasses
 import ipaddress
 import json
+import pathlib
 import random
+import re
 import typing
 
 import pytest
@@ -30,6 +32,7 @@ BOTH_MODES, BOTH_FAMILIES, NO_FAMILY = (DNS, NFT), (4, 6), (None,)
 ALLOWED_V4, ALLOWED_V6 = "203.0.113.11", "2001:db8:1::11"
 RULES = {"egress": [{"action": "allow", "target": target}
                     for target in ("*.allowed.test", SENTINEL[0], ALLOWED_V4, ALLOWED_V6)]}
+SECURITY = pathlib.Path(__file__).resolve().parents[2] / "SECURITY.md"
 _attacks = []
 
 
@@ -40,16 +43,17 @@ class Attack:
     modes: tuple
     net_raw: bool  # it needs CAP_NET_RAW
     once: bool     # it looks for a moment in which something is open: never run again
+    open: str | None  # it succeeds with a sidecar, too, which this sentence of SECURITY.md says
 
     def __str__(self):
         return self.run.__name__
 
 
-def attack(families=BOTH_FAMILIES, modes=(NFT,), net_raw=False, once=False):
+def attack(families=BOTH_FAMILIES, modes=(NFT,), net_raw=False, once=False, not_defended=None):
     """A function of a Scene becomes an attack of the suite."""
     def enter(run):
         assert run.__name__ not in [str(other) for other in _attacks], "two attacks of one name"
-        _attacks.append(Attack(run, families, modes, net_raw, once))
+        _attacks.append(Attack(run, families, modes, net_raw, once, not_defended))
         return run
     return enter
 
@@ -65,10 +69,19 @@ class Case:
     def control(self):
         return self.mode is None
 
+    @property
+    def succeeds(self):
+        """What is right: where it is not defended, whoever closes it has to know of this sentence."""
+        return self.control or bool(self.attack.open and self.net_raw == self.attack.net_raw)
+
     def __str__(self):
         parts = [str(self.attack), self.family and f"v{self.family}", self.mode or "control",
                  "net_raw" if self.net_raw else "no_cap"]
         return "-".join(part for part in parts if part)
+
+
+def documented(sentence):
+    return sentence in re.sub(r"\s+", " ", SECURITY.read_text())
 
 
 def cases():

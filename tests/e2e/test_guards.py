@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from tests.attack.sockets import xdp_for_long, xdp_is_busy
 from tests.support import dnsclient
-from tests.support.attacker import attack
+from tests.support.attacker import attack, attacker
 from tests.support.preload import preloaded
 from tests.support.sidecar import command
 from tests.support.tap import SENTINEL, Tap
@@ -22,6 +23,7 @@ ALLOWED_V4, ALLOWED_V6 = "203.0.113.11", "2001:db8:1::11"
 DENIED_V4, DENIED_V6 = "203.0.113.66", "2001:db8:1::66"
 RULES = {"egress": [{"action": "allow", "target": target}
                     for target in ("*.allowed.test", SENTINEL[0], ALLOWED_V4, ALLOWED_V6)]}
+AF_XDP = 44
 GRE, IPV6_IN_IP, ESP, SCTP, EXPERIMENT = 47, 41, 50, 132, 253
 
 
@@ -140,14 +142,60 @@ def test_guard_of_frames_is_looked_after(world, start):
     assert sidecar.healthy()
 
 
-def test_start_says_that_raw_sockets_are_a_risk(world, start):
-    """AF_XDP, which this kernel has or has not, goes past every rule."""
-    sidecar = start(RULES=RULES)
+def _has_xdp():
     try:
-        socket.socket(44, socket.SOCK_RAW).close()
+        socket.socket(AF_XDP, socket.SOCK_RAW).close()
     except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def xdp():
+    if not _has_xdp():
         pytest.skip("this kernel has no AF_XDP")
-    sidecar.wait_record(lambda record: record["level"] == "warn" and "CAP_NET_RAW" in record["msg"])
+
+
+def _look(world, sidecar):
+    """A device that comes has the sidecar look after its rules."""
+    world.sandbox.ip("link add look type veth peer name back")
+    world.sandbox.ip("link del look")
+    for _ in range(2):  # the loop answers, so it has heard of them
+        assert sidecar.request("GET", "/policy/explain?target=www.allowed.test").status == 200
+
+
+def _warns_of_xdp(world, sidecar):
+    """What it said of that when it had looked."""
+    _look(world, sidecar)
+    sidecar.stop()
+    return [record["level"] for record in sidecar.records if "AF_XDP" in record["msg"]]
+
+
+def test_start_says_that_raw_sockets_are_a_risk(xdp, world, start):
+    """AF_XDP goes past every rule, and the sidecar needs CAP_NET_RAW itself to take the queues. Once."""
+    sidecar = start(RULES=RULES, through=("setpriv", "--bounding-set=-net_raw", "--inh-caps=-all"))
+    wait_until(lambda: any("AF_XDP" in record["msg"] for record in sidecar.records), what="the warning")
+    assert "CAP_NET_RAW" in sidecar.wait_record(lambda record: "AF_XDP" in record["msg"])["msg"]
+    assert _warns_of_xdp(world, sidecar) == ["warn"]
+
+
+@pytest.mark.parametrize("mode", ["dns", "dns+nft", "dns+nft+audit"])
+def test_queues_that_are_taken_are_no_risk(xdp, world, start, mode):
+    assert not _warns_of_xdp(world, start(RULES=RULES, MODE=mode))
+
+
+def test_queues_are_taken_again_after_a_crash(xdp, world, start):
+    sidecar = start(RULES=RULES)
+    sidecar.kill()
+    sidecar.restart().wait_healthy()
+    _look(world, sidecar)
+    assert attack(world.sandbox, xdp_is_busy, "eth0")
+
+
+def test_queue_of_somebody_else_is_a_risk(xdp, world, start):
+    """Who had it before the sidecar came keeps it."""
+    with attacker(world.sandbox, xdp_for_long, "eth0"):
+        assert _warns_of_xdp(world, start(RULES=RULES)) == ["warn"]
 
 
 @pytest.mark.parametrize("mode, upstream, warns", [("dns+nft", "127.0.0.77", True), ("dns+nft", UPSTREAM_V4, False),
