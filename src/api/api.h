@@ -59,7 +59,8 @@ struct api_hooks {
 
 /* The strings must live until api_stop() has returned. */
 struct api_settings {
-    int listen_fd;                /* taken over, even when the start fails */
+    int listen_fd;                /* at an address; taken over, even when the start fails; -1: none */
+    int local_fd;                 /* in the file system; likewise */
     const char *token;            /* NULL: open */
     size_t max_rules;             /* 0: no limit */
     const char *policy_file;      /* NULL: changes are not written */

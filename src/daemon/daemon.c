@@ -58,6 +58,7 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
 {
     struct api_settings settings = {
         .listen_fd = daemon->listeners.http,
+        .local_fd = daemon->listeners.local,
         .token = daemon->config->token,
         .max_rules = daemon->config->max_rules,
         .policy_file = daemon->config->policy_file,
@@ -68,7 +69,7 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
         .metrics = &daemon->metrics,
     };
     struct api_hooks hooks = daemon_api_hooks(daemon);
-    daemon->listeners.http = -1;
+    daemon->listeners.http = daemon->listeners.local = -1;
     int error = api_start(&settings, &hooks, daemon->enforcer.policy, daemon->api_log, &daemon->api, why);
     return error ? EXIT_UNAVAILABLE : EXIT_OK;
 }
@@ -78,6 +79,8 @@ static void log_start(struct daemon *daemon)
 {
     for (size_t i = 0; i < daemon->config->n_warnings; i++)
         log_printf(daemon->log, LOG_WARN, "%s", daemon->config->warnings[i]);
+    if (daemon->listeners.warning.text[0])
+        log_printf(daemon->log, LOG_WARN, "the API has no socket in the file system: %s", daemon->listeners.warning.text);
     for (size_t i = 0; i < daemon->otel->n_warnings; i++)
         log_printf(daemon->log, LOG_WARN, "%s", daemon->otel->warnings[i]);
     for (size_t i = 0; i < SOURCES_WARNINGS; i++)
@@ -158,6 +161,8 @@ static bool release(struct daemon *daemon)
     nft_free(daemon->enforcer.nft);
     seen_free(daemon->seen);
     listeners_close(&daemon->listeners);
+    if (daemon->end.code == EXIT_OK)
+        listeners_remove_local(&daemon->listeners);
     if (!exporter_stop(daemon->exporter, STOP_TIMEOUT_MS))
         return false;
     daemon_release_telemetry(daemon);
@@ -183,7 +188,7 @@ void daemon_run(const struct config *config, struct daemon_end *ret)
     }
     daemon->config = config;
     daemon->signals.fd = daemon->devices.fd = -1;
-    daemon->listeners = (struct listeners){.udp = {-1, -1}, .tcp = {-1, -1}, .http = -1};
+    daemon->listeners = (struct listeners){.udp = {-1, -1}, .tcp = {-1, -1}, .http = -1, .local = -1};
     notify_open(&daemon->notify);
     struct daemon_end *end = &daemon->end;
     end->code = start(daemon, &end->why);

@@ -156,6 +156,7 @@ void fixture_start(struct fixture *f, struct api_settings settings)
     ck_assert_int_eq(bind(settings.listen_fd, (struct sockaddr *)&sin, len), 0);
     ck_assert_int_eq(listen(settings.listen_fd, 256), 0);
     ck_assert_int_eq(getsockname(settings.listen_fd, (struct sockaddr *)&sin, &len), 0);
+    settings.local_fd = -1;
     f->port = ntohs(sin.sin_port);
 
     static struct metrics counts;
