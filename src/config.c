@@ -22,6 +22,7 @@ static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_RULES_DIR", config_parse_text, DEFAULT_RULES_DIR, FIELD(rules_dir)},
     {"OPENSANDBOX_EGRESS_HTTP_ADDR", config_parse_http_addr, ":18080"},
     {"OPENSANDBOX_EGRESS_API_SOCKET", config_parse_api_socket, LOCAL_SOCKET_OF_API},
+    {"OPENSANDBOX_EGRESS_API_HOSTS", config_parse_api_hosts, "(none)"},
     {"OPENSANDBOX_EGRESS_TOKEN", config_parse_text, "(none)", FIELD(token), .secret = true},
     {"OPENSANDBOX_EGRESS_MAX_RULES", config_parse_max_rules, "4096"},
     {"OPENSANDBOX_EGRESS_DNS_PORT", config_parse_dns_port, "15353"},
@@ -172,6 +173,7 @@ void config_free(struct config *config)
     config_drop(config->rules_dir);
     config_drop(config->upstream_probe);
     config_drop(config->http_socket);
+    config_drop(config->api_hosts);
     config_drop(config->token);
     config_drop(config->webhook);
     config_drop(config->sandbox_id);

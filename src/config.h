@@ -26,6 +26,7 @@ struct config {
     bool http_any;           /* `:PORT`: IPv4 and IPv6 */
     const char *http_socket; /* a path: the API is served there, too; NULL: it is not */
     bool http_socket_only;   /* HTTP_ADDR says so: there, and at no address */
+    const char *api_hosts; /* names, comma separated */
     const char *token;
     size_t max_rules; /* 0: no limit */
     uint16_t dns_port;

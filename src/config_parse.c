@@ -148,6 +148,15 @@ int config_parse_api_socket(struct config *config, const struct variable *variab
     return 0;
 }
 
+int config_parse_api_hosts(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_., \t";
+    if (value[strspn(value, letters)])
+        return config_refuse(why, variable, value, "names of hosts, comma separated, without ports");
+    config->api_hosts = strdup(value);
+    return config->api_hosts ? 0 : -ENOMEM;
+}
+
 int config_parse_dns_port(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
     unsigned port;

@@ -51,6 +51,7 @@ static const char usage[] =
     "  RULES_DIR         folder of deny.always, allow.always, log_skip.always (/var/egress/rules)\n"
     "  HTTP_ADDR         address of the API (:18080); unix:/PATH: its socket alone\n"
     "  API_SOCKET        the API's socket in the file system (/run/opensandbox-egress/api.sock), or off\n"
+    "  API_HOSTS         names of the API's host besides the usual, for requests without a token\n"
     "  TOKEN             wanted in the header OPENSANDBOX-EGRESS-AUTH when set\n"
     "  MAX_RULES         most rules after a change (4096), 0 = no limit\n"
     "  DNS_PORT          the DNS listener's port (15353)\n"

@@ -39,9 +39,31 @@ static bool is_from_inside(const struct sockaddr *peer)
     return bind(fd, &addr.sa, sock_addr_len(&addr)) == 0;
 }
 
+const struct sockaddr *connection_peer(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+}
+
+void connection_peer_format(struct MHD_Connection *connection, char out[IP_TEXT_MAX])
+{
+    const struct sockaddr *peer = connection_peer(connection);
+    if (peer->sa_family == AF_UNIX) {
+        strcpy(out, "unix");
+        return;
+    }
+    struct ip_addr ip = {.family = AF_INET};
+    if (peer->sa_family == AF_INET)
+        ip = ip_from_v4(&((const struct sockaddr_in *)peer)->sin_addr);
+    else
+        ip = ip_from_v6(&((const struct sockaddr_in6 *)peer)->sin6_addr);
+    ip_format(&ip, out);
+    if (!strncmp(out, "::ffff:", 7) && strchr(out, '.'))
+        memmove(out, out + 7, strlen(out + 7) + 1);
+}
+
 static enum connection_side side_of(struct MHD_Connection *connection)
 {
-    const struct sockaddr *peer = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+    const struct sockaddr *peer = connection_peer(connection);
     if (peer->sa_family == AF_UNIX)
         return CONNECTION_LOCAL;
     return is_from_inside(peer) ? CONNECTION_INSIDE : CONNECTION_OUTSIDE;

@@ -3,6 +3,8 @@
 #ifndef API_CONNECTION_H
 #define API_CONNECTION_H
 
+#include "base/ip.h"
+
 #include <microhttpd.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,6 +37,9 @@ void connection_notify(void *cls, struct MHD_Connection *connection, void **slot
                        enum MHD_ConnectionNotificationCode what);
 /* Whose share the client is in; inside when it is in none any more. */
 enum connection_side connection_side(struct MHD_Connection *connection);
+const struct sockaddr *connection_peer(struct MHD_Connection *connection);
+/* The client's address, IPv4 as such on every listener; "unix" for the socket in the file system. */
+void connection_peer_format(struct MHD_Connection *connection, char out[IP_TEXT_MAX]);
 /* Starts the deadline anew; when it passes the connection is shut down. It bounds three times: waiting for and reading
  * the headers; reading the body and writing the answer; writing an answer that had to wait. libmicrohttpd's own timeout
  * counts silence only: a byte now and then would hold a connection for ever. */

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #define REQUEST_TIMEOUT_MS 30000
@@ -268,7 +269,7 @@ int api_start(const struct api_settings *settings, const struct api_hooks *hooks
     api->stop.deliver = on_stop;
     api->current.enforcement_mode = settings->enforcement_mode;
     current_set(&api->current, initial);
-    int error = loop_new(&api->loop);
+    int error = getrandom(&api->guesses.key, sizeof(api->guesses.key), 0) < 0 ? -errno : loop_new(&api->loop);
     if (!error)
         error = mailbox_new(api->loop, api, &api->mailbox);
     if (error)

@@ -7,8 +7,10 @@
 #include "api/change.h"
 #include "api/connection.h"
 #include "api/current.h"
+#include "api/denied.h"
 #include "api/effective.h"
 #include "api/events_api.h"
+#include "api/guesses.h"
 #include "api/request.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
@@ -48,6 +50,8 @@ struct api {
     pthread_t thread;
 
     struct connection_share shares[CONNECTION_SIDES];
+    struct guesses guesses;
+    struct denied_events denied_events;
     unsigned n_requests;
     size_t body_bytes; /* of all requests together */
     struct mail stop;

@@ -167,9 +167,11 @@ static int judge(const struct client *client, long status, const struct buf *bod
         const char *words;
     } meanings[] = {
         {400, EX_DATAERR, "refused: "},
+        {403, EX_NOPERM, ""},
         {404, EX_UNAVAILABLE, "this sidecar does not offer that: "},
         {412, EX_TEMPFAIL, "somebody else has changed the policy, nothing was changed; get it and try again: "},
         {413, EX_DATAERR, "refused: "},
+        {429, EX_TEMPFAIL, "not now, try again: "},
         {500, EX_OSERR, "the sidecar failed, the old policy is in force: "},
         {503, EX_TEMPFAIL, "not now, try again: "},
     };

@@ -60,6 +60,7 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
         .listen_fd = daemon->listeners.http,
         .local_fd = daemon->listeners.local,
         .token = daemon->config->token,
+        .hosts = daemon->config->api_hosts,
         .max_rules = daemon->config->max_rules,
         .policy_file = daemon->config->policy_file,
         .enforcement_mode = daemon->config->mode,
@@ -72,6 +73,12 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
     daemon->listeners.http = daemon->listeners.local = -1;
     int error = api_start(&settings, &hooks, daemon->enforcer.policy, daemon->api_log, &daemon->api, why);
     return error ? EXIT_UNAVAILABLE : EXIT_OK;
+}
+
+static bool is_loopback(const struct config *config)
+{
+    struct ip_addr ip = sock_addr_ip(&config->http_addr);
+    return ip_is_loopback(&ip);
 }
 
 /* What a start has to say once it is through. */
@@ -101,6 +108,10 @@ static void log_start(struct daemon *daemon)
     if (!daemon->config->token)
         log_printf(daemon->log, LOG_WARN,
                    "OPENSANDBOX_EGRESS_TOKEN is not set: the sandbox itself can change its policy through the API");
+    else if (!daemon->config->http_socket_only && !is_loopback(daemon->config))
+        log_printf(daemon->log, LOG_WARN,
+                   "OPENSANDBOX_EGRESS_TOKEN is sent in the clear to OPENSANDBOX_EGRESS_HTTP_ADDR: set "
+                   "OPENSANDBOX_EGRESS_TLS_CERT and _TLS_KEY, or an address of loopback or unix:/PATH");
     enforcer_log_loaded(&daemon->enforcer);
 }
 

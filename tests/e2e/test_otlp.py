@@ -212,6 +212,7 @@ INSTRUMENTS = {
     "egress.dynamic.evicted": ("sum", "{address}", True),
     "egress.peer.suppressed": ("sum", "{connection}", True),
     "egress.api.connections.limited": ("sum", "{connection}", True),
+    "egress.api.denied": ("sum", "{request}", True),
     "egress.nftables.errors": ("sum", "{error}", True),
     "egress.dynamic.addresses": ("gauge", "{address}", None),
     "egress.enforcement.active": ("gauge", "", None),
@@ -258,7 +259,7 @@ def test_every_instrument(start, world, collector):
             assert point.time_unix_nano and (found == "gauge") == (point.start_time_unix_nano == 0), name
             assert point.start_time_unix_nano <= point.time_unix_nano
     keys = {key for name in export.metrics() for attributes in export.points(name) for key, _ in attributes}
-    assert keys <= {"result", "proto", "family", "limit", "cpu.mode", "http.request.method", "http.route",
+    assert keys <= {"result", "proto", "family", "limit", "reason", "cpu.mode", "http.request.method", "http.route",
                     "http.response.status_code", "error.type"}, "no attribute that could be a name, an address or a URL"
 
 

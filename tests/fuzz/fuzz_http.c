@@ -96,7 +96,7 @@ static int connect_to(struct api *api)
 /* Each answer begins with a line that has one of these. */
 static void check_status(const char *answer)
 {
-    static const char known[] = "100 200 400 401 403 404 405 408 411 412 413 414 417 422 431 500 501 503 505";
+    static const char known[] = "100 200 400 401 403 404 405 408 411 412 413 414 417 422 429 431 500 501 503 505";
     char status[4] = "";
     must(!strncmp(answer, "HTTP/1.", 7));
     memcpy(status, answer + 9, 3);

@@ -232,7 +232,7 @@ char *fixture_in_force(struct fixture *f)
 static char *log_text(struct fixture *f)
 {
     static const char *const levels[] = {"DEBUG", "INFO", "WARN", "ERROR", "FATAL"};
-    static const char *const events[] = {"-", "loaded", "updated", "update_failed", "outbound", "denied"};
+    static const char *const events[] = {"-", "loaded", "updated", "update_failed", "outbound", "denied", "api.denied"};
     struct buf text = {0};
     struct log_record record;
     buf_puts(&text, "");
