@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "base/ip_ranges.h"
+#include "base/local_socket.h"
 #include "base/text.h"
 #include "base/url.h"
 #include "config_lists.h"
@@ -21,6 +22,8 @@ static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_POLICY_FILE", config_parse_text, "(none)", FIELD(policy_file)},
     {"OPENSANDBOX_EGRESS_RULES_DIR", config_parse_text, DEFAULT_RULES_DIR, FIELD(rules_dir)},
     {"OPENSANDBOX_EGRESS_HTTP_ADDR", config_parse_http_addr, ":18080"},
+    {"OPENSANDBOX_EGRESS_API_SOCKET", config_parse_api_socket, LOCAL_SOCKET_OF_API},
+    {"OPENSANDBOX_EGRESS_API_HOSTS", config_parse_api_hosts, "(none)"},
     {"OPENSANDBOX_EGRESS_TOKEN", config_parse_text, "(none)", FIELD(token), .secret = true},
     {"OPENSANDBOX_EGRESS_MAX_RULES", config_parse_max_rules, "4096"},
     {"OPENSANDBOX_EGRESS_DNS_PORT", config_parse_dns_port, "15353"},
@@ -120,10 +123,12 @@ int config_from_env(struct config **ret, struct why *why)
         .http_connections = 96,
         .ui = true,
     };
+    const char *socket = strdup(LOCAL_SOCKET_OF_API);
+    config->http_socket = socket;
     sock_addr_parse("[::]:18080", 0, &config->http_addr);
     why_set(why, 0, "out of memory"); /* the one failure that says nothing of its own */
     config->shown = calloc(N_VARIABLES, sizeof(*config->shown));
-    int error = config->shown ? 0 : -ENOMEM;
+    int error = config->shown && socket ? 0 : -ENOMEM;
     for (size_t i = 0; i < N_VARIABLES && !error; i++)
         error = parse_variable(config, i, why);
     if (!error && !config->rules_dir)
@@ -172,6 +177,8 @@ void config_free(struct config *config)
     config_drop(config->policy_file);
     config_drop(config->rules_dir);
     config_drop(config->upstream_probe);
+    config_drop(config->http_socket);
+    config_drop(config->api_hosts);
     config_drop(config->token);
     config_drop(config->webhook);
     config_drop(config->sandbox_id);

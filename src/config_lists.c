@@ -114,6 +114,7 @@ static bool is_reserved(const char *key)
                                            "signal",
                                            "source",
                                            "starts",
+                                           "suppressed",
                                            "target.host",
                                            "target.ips",
                                            "uptime",

@@ -1,5 +1,6 @@
 #include "config_parse.h"
 
+#include "base/local_socket.h"
 #include "base/text.h"
 #include "base/url.h"
 
@@ -105,9 +106,25 @@ int config_parse_mode(struct config *config, const struct variable *variable, co
     return error;
 }
 
+static int take_socket(struct config *config, const struct variable *variable, const char *path, struct why *why)
+{
+    if (!local_socket_path_is_valid(path))
+        return config_refuse(why, variable, path, "an absolute path of at most 107 octets");
+    char *copy = strdup(path);
+    if (!copy)
+        return -ENOMEM;
+    config_drop(config->http_socket);
+    config->http_socket = copy;
+    return 0;
+}
+
 int config_parse_http_addr(struct config *config, const struct variable *variable, const char *value, struct why *why)
 {
     char *with_host;
+    if (!strncmp(value, LOCAL_SOCKET_PREFIX, strlen(LOCAL_SOCKET_PREFIX))) {
+        config->http_socket_only = true;
+        return take_socket(config, variable, value + strlen(LOCAL_SOCKET_PREFIX), why);
+    }
     config->http_any = value[0] == ':';
     if (asprintf(&with_host, "%s%s", config->http_any ? "[::]" : "", value) < 0)
         return -ENOMEM;
@@ -116,7 +133,28 @@ int config_parse_http_addr(struct config *config, const struct variable *variabl
     if (!error && !sock_addr_port(&config->http_addr))
         error = -EINVAL;
     free(with_host);
-    return error ? config_refuse(why, variable, value, ":PORT, ip:PORT or [v6]:PORT") : 0;
+    return error ? config_refuse(why, variable, value, ":PORT, ip:PORT, [v6]:PORT or unix:/PATH") : 0;
+}
+
+/* After HTTP_ADDR, which counts when it names a socket. */
+int config_parse_api_socket(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    if (config->http_socket_only)
+        return 0;
+    if (!text_falsy(value))
+        return take_socket(config, variable, value, why);
+    config_drop(config->http_socket);
+    config->http_socket = NULL;
+    return 0;
+}
+
+int config_parse_api_hosts(struct config *config, const struct variable *variable, const char *value, struct why *why)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_., \t";
+    if (value[strspn(value, letters)])
+        return config_refuse(why, variable, value, "names of hosts, comma separated, without ports");
+    config->api_hosts = strdup(value);
+    return config->api_hosts ? 0 : -ENOMEM;
 }
 
 int config_parse_dns_port(struct config *config, const struct variable *variable, const char *value, struct why *why)

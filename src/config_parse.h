@@ -36,6 +36,8 @@ config_parser config_parse_bound; /* a number that security depends on: one that
 
 config_parser config_parse_mode;
 config_parser config_parse_http_addr;
+config_parser config_parse_api_socket;
+config_parser config_parse_api_hosts;
 config_parser config_parse_dns_port;
 config_parser config_parse_max_rules;
 config_parser config_parse_log_level;

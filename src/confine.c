@@ -108,6 +108,8 @@ static int allow_all(int rules, const struct config *config, const struct otel_e
         error = allow_log(rules, config->log_outputs[i]);
     if (!error)
         error = allow_file(rules, config->policy_file, LANDLOCK_WRITE);
+    if (!error && config->http_socket) /* removed at the end */
+        error = allow_around(rules, config->http_socket, LANDLOCK_REMOVE);
     if (!error && sizeof(instrumented_in) > 1)
         error = allow_if_there(rules, instrumented_in, LANDLOCK_WRITE);
     return error ? error : allow_rules(rules, config->rules_dir);

@@ -1,6 +1,7 @@
 #include "health.h"
 
 #include "base/cleanup.h"
+#include "base/local_socket.h"
 #include "base/loop.h"
 
 #include <errno.h>
@@ -28,7 +29,8 @@ static int wait_for(int fd, short events, uint64_t deadline)
     return n < 0 ? -errno : n == 0 ? -ETIMEDOUT : 0;
 }
 
-static int connect_to(const struct sock_addr *addr, uint64_t deadline, int *ret)
+/* The descriptor, or -errno. */
+static int connect_to(const struct sock_addr *addr, uint64_t deadline)
 {
     _cleanup_close_ int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
@@ -41,8 +43,7 @@ static int connect_to(const struct sock_addr *addr, uint64_t deadline, int *ret)
         if (error)
             return error < 0 ? error : -error;
     }
-    *ret = take_fd(&fd);
-    return 0;
+    return take_fd(&fd);
 }
 
 /* Reads to the end of the connection; what is beyond the limit is not of interest. */
@@ -64,30 +65,42 @@ static int receive(int fd, uint64_t deadline, char *text, size_t size)
     return 0;
 }
 
-static int exchange(const struct sock_addr *addr, uint64_t deadline, char *text, size_t size)
+/* Takes the connection over, or the error that there is instead. */
+static int exchange(int connection, uint64_t deadline, char *text, size_t size)
 {
     static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    _cleanup_close_ int fd = -1;
-    int error = connect_to(addr, deadline, &fd);
-    if (error)
-        return error;
+    _cleanup_close_ int fd = connection;
+    if (fd < 0)
+        return fd;
     ssize_t n = send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL);
     if (n != (ssize_t)sizeof(request) - 1)
         return n < 0 ? -errno : -EIO;
     return receive(fd, deadline, text, size);
 }
 
-int health_ask(const struct sock_addr *addr, unsigned timeout_ms, struct why *why)
+static int judge(int connection, uint64_t deadline, const char *where, struct why *why)
 {
-    char answer[ANSWER_MAX], where[SOCK_ADDR_TEXT_MAX];
+    char answer[ANSWER_MAX];
     int status;
-    int error = exchange(addr, clock_monotonic_ns() + timeout_ms * NS_PER_MS, answer, sizeof(answer));
+    int error = exchange(connection, deadline, answer, sizeof(answer));
     if (error)
-        return why_set(why, error, "no answer from %s: %s", sock_addr_format(addr, where), strerrordesc_np(-error));
+        return why_set(why, error, "no answer from %s: %s", where, strerrordesc_np(-error));
     const char *body = strstr(answer, "\r\n\r\n");
     if (sscanf(answer, "HTTP/1.1 %3d", &status) != 1 || !body)
-        return why_set(why, -EPROTO, "what answers at %s is not the sidecar", sock_addr_format(addr, where));
+        return why_set(why, -EPROTO, "what answers at %s is not the sidecar", where);
     body += 4;
     size_t len = strcspn(body, "\n");
     return why_set(why, status == 200 ? 0 : -EHOSTDOWN, "%.*s", (int)len, body);
+}
+
+int health_ask(const struct sock_addr *addr, unsigned timeout_ms, struct why *why)
+{
+    char where[SOCK_ADDR_TEXT_MAX];
+    uint64_t deadline = clock_monotonic_ns() + timeout_ms * NS_PER_MS;
+    return judge(connect_to(addr, deadline), deadline, sock_addr_format(addr, where), why);
+}
+
+int health_ask_local(const char *path, unsigned timeout_ms, struct why *why)
+{
+    return judge(local_socket_connect(path), clock_monotonic_ns() + timeout_ms * NS_PER_MS, path, why);
 }

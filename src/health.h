@@ -10,5 +10,7 @@ struct sock_addr health_address(const struct sock_addr *listen, bool any);
 /* 0 when the answer is 200, -EHOSTDOWN when it is another one, either with its line as `why`; -errno when there is none
  * within `timeout_ms`. Blocks. */
 int health_ask(const struct sock_addr *addr, unsigned timeout_ms, struct why *why);
+/* The same by the API's socket in the file system, where nobody of the sandbox answers in the sidecar's place. */
+int health_ask_local(const char *path, unsigned timeout_ms, struct why *why);
 
 #endif

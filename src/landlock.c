@@ -69,10 +69,14 @@ int landlock_allow(int ruleset, const char *path, enum landlock_access access)
     struct stat st;
     if (fd < 0 || fstat(fd, &st))
         return -errno;
-    struct landlock_path_beneath_attr rule = {
-        .allowed_access = (access == LANDLOCK_WRITE ? FS_WRITE : FS_READ) & known_rights(version), .parent_fd = fd};
+    static const uint64_t rights[] = {
+        [LANDLOCK_READ] = FS_READ, [LANDLOCK_REMOVE] = LANDLOCK_ACCESS_FS_REMOVE_FILE, [LANDLOCK_WRITE] = FS_WRITE};
+    struct landlock_path_beneath_attr rule = {.allowed_access = rights[access] & known_rights(version),
+                                              .parent_fd = fd};
     if (!S_ISDIR(st.st_mode))
         rule.allowed_access &= FS_OF_FILES;
+    if (!rule.allowed_access)
+        return 0;
     if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0u) && errno != EBADFD)
         return -errno;
     return 0;

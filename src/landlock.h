@@ -8,6 +8,7 @@
 
 enum landlock_access {
     LANDLOCK_READ,  /* files and folders, below as well */
+    LANDLOCK_REMOVE, /* files and sockets below may be removed, nothing else */
     LANDLOCK_WRITE, /* and create, write, rename within one folder, remove regular files */
 };
 

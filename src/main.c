@@ -1,6 +1,7 @@
 /* opensandbox-egress: arguments and environment, then the daemon. */
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/local_socket.h"
 #include "base/loop.h"
 #include "base/resident.h"
 #include "base/text.h"
@@ -55,7 +56,9 @@ static const char usage[] =
     "  BAD_RULES         exit (default) or hold: what RULES that cannot be used lead to\n"
     "  POLICY_FILE       beats RULES when valid; every accepted change is written back to it\n"
     "  RULES_DIR         folder of deny.always, allow.always, log_skip.always (/var/egress/rules)\n"
-    "  HTTP_ADDR         address of the API (:18080)\n"
+    "  HTTP_ADDR         address of the API (:18080); unix:/PATH: its socket alone\n"
+    "  API_SOCKET        the API's socket in the file system (/run/opensandbox-egress/api.sock), or off\n"
+    "  API_HOSTS         names of the API's host besides the usual, for requests without a token\n"
     "  TOKEN             wanted in the header OPENSANDBOX-EGRESS-AUTH when set\n"
     "  MAX_RULES         most rules after a change (4096), 0 = no limit\n"
     "  DNS_PORT          the DNS listener's port (15353)\n"
@@ -80,7 +83,7 @@ static const char usage[] =
     "  DNS_MAX_INFLIGHT  queries under way (8192)\n"
     "  DNS_TCP_MAX_CONNECTIONS, DNS_TCP_MAX_PIPELINED, DNS_TCP_MAX_UNSENT_KIB\n"
     "                    clients over TCP (256), queries under way on one (32), replies they do not take (16384)\n"
-    "  HTTP_MAX_CONNECTIONS  clients of the API inside the sandbox, and as many outside (96)\n"
+    "  HTTP_MAX_CONNECTIONS  clients of the API inside the sandbox, outside, at its socket, so many each (96)\n"
     "  DNS_NAMES_PER_MINUTE  new names below one wildcard rule (0 = no limit): against tunnels\n"
     "  OPENSANDBOX_LOG_OUTPUT  stdout (default), stderr, file paths, comma separated\n"
     "  OTEL_EXPORTER_OTLP_ENDPOINT  collector for metrics and logs (none: no export), and the other variables of an\n"
@@ -230,15 +233,28 @@ static int run_supervised(const char *number)
     return run((int)fd);
 }
 
+/* At the address the sandbox itself may answer: only when there is no socket in the file system. One whose process has
+ * ended is the answer. */
+static int ask_health(const struct config *config, struct why *why)
+{
+    enum local_socket_state state = LOCAL_SOCKET_ABSENT;
+    if (config->http_socket)
+        state = local_socket_look(config->http_socket);
+    if (config->http_socket_only || state == LOCAL_SOCKET_HERE || state == LOCAL_SOCKET_DEAD)
+        return health_ask_local(config->http_socket, HEALTH_TIMEOUT_MS, why);
+    struct sock_addr addr = health_address(&config->http_addr, config->http_any);
+    return health_ask(&addr, HEALTH_TIMEOUT_MS, why);
+}
+
 static int health(void)
 {
     struct config *config;
     struct why why;
     if (config_from_env(&config, &why))
         return complain(EXIT_FAILURE, &why);
-    struct sock_addr addr = health_address(&config->http_addr, config->http_any);
+    int error = ask_health(config, &why);
     config_free(config);
-    if (health_ask(&addr, HEALTH_TIMEOUT_MS, &why))
+    if (error)
         return complain(EXIT_FAILURE, &why);
     return puts(why.text) < 0; /* "ok", or that nothing is enforced */
 }

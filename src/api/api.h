@@ -65,8 +65,10 @@ struct api_hooks {
 
 /* The strings must live until api_stop() has returned. */
 struct api_settings {
-    int listen_fd;                /* taken over, even when the start fails */
+    int listen_fd;                /* at an address; taken over, even when the start fails; -1: none */
+    int local_fd;                 /* in the file system; likewise */
     const char *token;            /* NULL: open */
+    const char *hosts;            /* names that are ours, comma separated (origin.h); NULL: none but the usual */
     size_t max_rules;             /* 0: no limit */
     const char *policy_file;      /* NULL: changes are not written */
     const char *enforcement_mode; /* "dns" or "dns+nft", either with "+audit" */

@@ -19,9 +19,8 @@ struct client {
 
 /* Only what is ours can be bound to (or everything, by a sysctl: then all clients are from inside). Unlike a comparison
  * with the listener's address this also tells a client inside that uses the address of another interface. */
-static bool is_from_inside(struct MHD_Connection *connection)
+static bool is_from_inside(const struct sockaddr *peer)
 {
-    const struct sockaddr *peer = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
     struct sock_addr addr = {0};
     if (peer->sa_family == AF_INET)
         memcpy(&addr.in, peer, sizeof(addr.in));
@@ -38,6 +37,36 @@ static bool is_from_inside(struct MHD_Connection *connection)
         addr.in.sin_port = 0;
     }
     return bind(fd, &addr.sa, sock_addr_len(&addr)) == 0;
+}
+
+const struct sockaddr *connection_peer(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+}
+
+void connection_peer_format(struct MHD_Connection *connection, char out[IP_TEXT_MAX])
+{
+    const struct sockaddr *peer = connection_peer(connection);
+    if (peer->sa_family == AF_UNIX) {
+        strcpy(out, "unix");
+        return;
+    }
+    struct ip_addr ip = {.family = AF_INET};
+    if (peer->sa_family == AF_INET)
+        ip = ip_from_v4(&((const struct sockaddr_in *)peer)->sin_addr);
+    else
+        ip = ip_from_v6(&((const struct sockaddr_in6 *)peer)->sin6_addr);
+    ip_format(&ip, out);
+    if (!strncmp(out, "::ffff:", 7) && strchr(out, '.'))
+        memmove(out, out + 7, strlen(out + 7) + 1);
+}
+
+static enum connection_side side_of(struct MHD_Connection *connection)
+{
+    const struct sockaddr *peer = connection_peer(connection);
+    if (peer->sa_family == AF_UNIX)
+        return CONNECTION_LOCAL;
+    return is_from_inside(peer) ? CONNECTION_INSIDE : CONNECTION_OUTSIDE;
 }
 
 static void unlist(struct client *client)
@@ -97,10 +126,10 @@ static void start_deadline(struct client *client)
         list_newest(client);
 }
 
-bool connection_is_inside(struct MHD_Connection *connection)
+enum connection_side connection_side(struct MHD_Connection *connection)
 {
     struct client *client = client_of(connection);
-    return !client || client->share != &client->api->shares[0];
+    return client && client->share ? (enum connection_side)(client->share - client->api->shares) : CONNECTION_INSIDE;
 }
 
 void connection_deadline_start(struct MHD_Connection *connection)
@@ -129,7 +158,7 @@ static struct client *client_new(struct api *api, struct MHD_Connection *connect
     client->api = api;
     client->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     client->deadline = (struct loop_timer){.fire = on_deadline, .owner = client};
-    client->share = &api->shares[is_from_inside(connection)];
+    client->share = &api->shares[side_of(connection)];
     client->share->n++;
     start_deadline(client);
     return client;

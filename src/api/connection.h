@@ -3,17 +3,27 @@
 #ifndef API_CONNECTION_H
 #define API_CONNECTION_H
 
+#include "base/ip.h"
+
 #include <microhttpd.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* The application shares our loopback and may hold connections for as long as a deadline lasts. So clients from inside
- * the sandbox and from outside have a share each, and neither takes anything from the other. In a full share a new
- * client gets the place of the one whose deadline began first; those whose change the loop is deciding are spared. */
+ * the sandbox, from outside and of the socket in the file system have a share each, and none takes anything from the
+ * others. In a full share a new client gets the place of the one whose deadline began first; those whose change the
+ * loop is deciding are spared. */
 #define CONNECTIONS_DEFAULT 96 /* of a share; see api_settings */
 
 struct client;
+
+enum connection_side {
+    CONNECTION_OUTSIDE,
+    CONNECTION_INSIDE,
+    CONNECTION_LOCAL, /* by the socket in the file system */
+    CONNECTION_SIDES
+};
 
 struct connection_share {
     unsigned n;
@@ -25,8 +35,11 @@ struct connection_share {
 /* MHD_NotifyConnectionCallback with the `struct api` as its `cls`. */
 void connection_notify(void *cls, struct MHD_Connection *connection, void **slot,
                        enum MHD_ConnectionNotificationCode what);
-/* Whether the client is in the share of those inside, or in none any more. */
-bool connection_is_inside(struct MHD_Connection *connection);
+/* Whose share the client is in; inside when it is in none any more. */
+enum connection_side connection_side(struct MHD_Connection *connection);
+const struct sockaddr *connection_peer(struct MHD_Connection *connection);
+/* The client's address, IPv4 as such on every listener; "unix" for the socket in the file system. */
+void connection_peer_format(struct MHD_Connection *connection, char out[IP_TEXT_MAX]);
 /* Starts the deadline anew; when it passes the connection is shut down. It bounds three times: waiting for and reading
  * the headers; reading the body and writing the answer; writing an answer that had to wait. libmicrohttpd's own timeout
  * counts silence only: a byte now and then would hold a connection for ever. */

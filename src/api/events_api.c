@@ -50,8 +50,8 @@ static void settle(struct api *api, struct waiting_list *list, unsigned max)
 
 static void settle_all(struct api *api, unsigned max)
 {
-    settle(api, &api->waiters.shares[0], max);
-    settle(api, &api->waiters.shares[1], max);
+    for (size_t i = 0; i < CONNECTION_SIDES; i++)
+        settle(api, &api->waiters.shares[i], max);
 }
 
 /* Those who wait make room for nobody: the others need connections, too. */
@@ -77,7 +77,7 @@ static void on_news(struct mail *mail, void *ctx)
 static void wait_for_events(struct api *api, struct request *request)
 {
     struct event_waiters *waiters = &api->waiters;
-    struct waiting_list *list = &waiters->shares[connection_is_inside(request->connection)];
+    struct waiting_list *list = &waiters->shares[connection_side(request->connection)];
     *(list->last ? &list->last->next_waiting : &list->first) = request;
     list->last = request;
     list->n++;

@@ -3,6 +3,7 @@
 #ifndef API_EVENTS_API_H
 #define API_EVENTS_API_H
 
+#include "api/connection.h"
 #include "api/request.h"
 #include "base/mailbox.h"
 
@@ -16,7 +17,7 @@ struct waiting_list {
 };
 
 struct event_waiters {
-    struct waiting_list shares[2];
+    struct waiting_list shares[CONNECTION_SIDES];
     struct mail news; /* the export thread's letter */
     bool called;      /* that it will write */
     struct loop_timer due;

@@ -196,7 +196,7 @@ void explain_api_cancel_waiting(struct api *api)
 static void ask(struct lookup *lookup)
 {
     struct api *api = lookup->api;
-    struct connection_share *share = &api->shares[connection_is_inside(lookup->request->connection)];
+    struct connection_share *share = &api->shares[connection_side(lookup->request->connection)];
     if (share->n_lookups >= api->settings.connections / 2) { /* those who wait make room for nobody */
         request_answer_busy(lookup->request, "too many questions at once");
         lookup_free(lookup);

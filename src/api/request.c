@@ -77,7 +77,7 @@ void request_answer_busy(struct request *request, const char *line)
 
 void request_answer_large(struct request *request, struct buf *take_body)
 {
-    struct connection_share *share = &request->api->shares[connection_is_inside(request->connection)];
+    struct connection_share *share = &request->api->shares[connection_side(request->connection)];
     if (share->answer_bytes + take_body->cap > ANSWERS_MAX) {
         buf_done(take_body);
         request_answer_busy(request, "too many answers that nobody takes");

@@ -5,6 +5,7 @@
 #include "api/explain_api.h"
 #include "api/health_api.h"
 #include "api/metrics_api.h"
+#include "api/origin.h"
 #include "api/page_api.h"
 #include "api/policy_api.h"
 #include "api/server.h"
@@ -92,6 +93,38 @@ static const struct route *find_route(const struct api *api, const char *path)
     return NULL;
 }
 
+/* Whether the token is right. A request without one guesses nothing. */
+static bool has_token(struct api *api, struct request *request, enum api_denial *ret)
+{
+    const char *given = request_header(request, AUTH_HEADER);
+    struct guess_source *source = guesses_source(&api->guesses, connection_side(request->connection),
+                                                 connection_peer(request->connection));
+    uint64_t now = loop_now(api->loop);
+    *ret = API_DENIED_TOKEN;
+    if (!given)
+        return false;
+    if (!guesses_left(source, now)) {
+        *ret = API_DENIED_THROTTLED;
+        return false;
+    }
+    if (auth_token_equal(api->settings.token, given))
+        return true;
+    guesses_wrong(source, now);
+    return false;
+}
+
+static bool may_ask(struct api *api, struct request *request, enum api_denial *ret)
+{
+    if (api->settings.token)
+        return has_token(api, request, ret);
+    const struct origin_headers headers = {.host = request_header(request, MHD_HTTP_HEADER_HOST),
+                                           .origin = request_header(request, MHD_HTTP_HEADER_ORIGIN),
+                                           .fetch_site = request_header(request, "Sec-Fetch-Site")};
+    enum origin_verdict verdict = origin_look(&headers, api->settings.hosts);
+    *ret = verdict == ORIGIN_FOREIGN ? API_DENIED_ORIGIN : API_DENIED_HOST;
+    return verdict == ORIGIN_FINE;
+}
+
 void router_dispatch(struct api *api, struct request *request, const char *path)
 {
     const struct route *route = request->route = find_route(api, path);
@@ -99,9 +132,9 @@ void router_dispatch(struct api *api, struct request *request, const char *path)
         request_answer_line(request, MHD_HTTP_NOT_FOUND, "not found");
         return;
     }
-    const char *token = api->settings.token;
-    if (route->guarded && token && !auth_token_equal(token, request_header(request, AUTH_HEADER))) {
-        request_answer_line(request, MHD_HTTP_UNAUTHORIZED, "unauthorized");
+    enum api_denial why;
+    if (route->guarded && !may_ask(api, request, &why)) {
+        denied_answer(api, request, why);
         return;
     }
     for (const struct route_method *entry = route->methods; entry->method; entry++) {
@@ -117,7 +150,7 @@ void router_dispatch(struct api *api, struct request *request, const char *path)
 
 /* A method is text from a stranger; records and metrics name the known ones only (OpenTelemetry, http.request.method).
  */
-static const char *method_label(const char *method)
+const char *router_method_label(const char *method)
 {
     static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"};
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
@@ -128,13 +161,14 @@ static const char *method_label(const char *method)
 
 void router_account(struct api *api, const struct request *request)
 {
-    const char *method = method_label(request->method);
+    const char *method = router_method_label(request->method);
     const char *template = request->route ? request->route->path : "other";
     double duration = (double)(clock_monotonic_ns() - request->started_ns) / (double)NS_PER_S;
     request_streams_record(&api->settings.metrics->api_requests, method, template, request->sent ? request->status : 0,
                            duration);
     bool guessed = request->sent && request->status == MHD_HTTP_UNAUTHORIZED; /* a token, wherever */
-    enum log_level level = request->route && !guessed ? request->route->level : LOG_INFO;
+    bool throttled = request->sent && request->status == MHD_HTTP_TOO_MANY_REQUESTS; /* as many as anybody likes */
+    enum log_level level = throttled ? LOG_DEBUG : request->route && !guessed ? request->route->level : LOG_INFO;
     if (!log_begin(api->log, level, LOG_PLAIN, "api request"))
         return;
     log_str(api->log, "http.request.method", method, strlen(method));

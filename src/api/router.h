@@ -26,4 +26,7 @@ void router_dispatch(struct api *api, struct request *request, const char *path)
 /* The access record and the count; called once per request, whether its answer is sent or not. */
 void router_account(struct api *api, const struct request *request);
 
+/* The method as records and metrics have it: strangers may send any text. */
+const char *router_method_label(const char *method);
+
 #endif

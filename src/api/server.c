@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #define REQUEST_TIMEOUT_MS 30000
@@ -132,12 +133,13 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **sl
 }
 
 /* libmicrohttpd may have work left that no descriptor announces. */
-static void run_http(struct api *api)
+static void run_http(struct http_server *server)
 {
-    MHD_run(api->http);
+    struct api *api = server->api;
+    MHD_run(server->http);
     MHD_UNSIGNED_LONG_LONG wait_ms;
-    if (MHD_get_timeout(api->http, &wait_ms) == MHD_YES)
-        loop_timer_set(api->loop, &api->http_again, loop_now(api->loop) + wait_ms * NS_PER_MS);
+    if (MHD_get_timeout(server->http, &wait_ms) == MHD_YES)
+        loop_timer_set(api->loop, &server->again, loop_now(api->loop) + wait_ms * NS_PER_MS);
     end_if_done(api);
 }
 
@@ -156,7 +158,9 @@ static void on_turn_end(void *ctx)
     struct api *api = ctx;
     while (api->http_pending) {
         api->http_pending = false;
-        run_http(api);
+        for (size_t i = 0; i < SERVERS; i++)
+            if (api->servers[i].http)
+                run_http(&api->servers[i]);
     }
 }
 
@@ -172,7 +176,9 @@ static void on_out_of_time(struct loop_timer *timer)
 static void on_stop(struct mail *mail, void *ctx)
 {
     struct api *api = ctx;
-    close(MHD_quiesce_daemon(api->http)); /* the listener */
+    for (size_t i = 0; i < SERVERS; i++)
+        if (api->servers[i].http)
+            close(MHD_quiesce_daemon(api->servers[i].http)); /* the listener */
     api->stopping = true;
     events_api_stop(api);
     api->http_pending = true; /* what has arrived is still taken up */
@@ -192,10 +198,11 @@ static void api_free(struct api *api)
 {
     if (!api)
         return;
-    if (api->http)
-        MHD_stop_daemon(api->http);
-    else if (api->settings.listen_fd >= 0)
-        close(api->settings.listen_fd);
+    for (size_t i = 0; i < SERVERS; i++)
+        if (api->servers[i].http)
+            MHD_stop_daemon(api->servers[i].http);
+    cleanup_close(&api->settings.listen_fd);
+    cleanup_close(&api->settings.local_fd);
     if (api->settings.recent)
         recent_call(api->settings.recent, NULL, NULL);
     mailbox_free(api->mailbox);
@@ -213,24 +220,30 @@ static size_t unescape(void *cls, struct MHD_Connection *connection, char *text)
     return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
 }
 
-static int start_http(struct api *api, struct why *why)
+/* Takes the listener over. */
+static int start_http(struct api *api, enum server_place place, int *listener, struct why *why)
 {
+    struct http_server *server = &api->servers[place];
+    if (*listener < 0)
+        return 0;
+    *server = (struct http_server){.api = api, .again = {.fire = on_http_again, .owner = server}};
     /* Those that were shut down are still there until libmicrohttpd has looked at them; it accepts 10 in between. */
     unsigned connections = 2 * api->settings.connections + 16;
-    api->http =
+    server->http =
         MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, api,
-                         MHD_OPTION_LISTEN_SOCKET, api->settings.listen_fd, MHD_OPTION_CONNECTION_LIMIT, connections,
+                         MHD_OPTION_LISTEN_SOCKET, *listener, MHD_OPTION_CONNECTION_LIMIT, connections,
                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_CONNECTION,
                          connection_notify, api, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
                          MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_END);
-    if (!api->http)
+    if (!server->http)
         return why_set(why, -EIO, "cannot start the HTTP server");
-    api->http_ready = (struct loop_source){
-        .fd = MHD_get_daemon_info(api->http, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
+    *listener = -1;
+    server->ready = (struct loop_source){
+        .fd = MHD_get_daemon_info(server->http, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
         .ready = on_http_ready,
-        .owner = api,
+        .owner = server,
     };
-    int error = loop_add(api->loop, &api->http_ready, EPOLLIN);
+    int error = loop_add(api->loop, &server->ready, EPOLLIN);
     return error ? why_set(why, error, "cannot start the HTTP server: %s", strerror(-error)) : 0;
 }
 
@@ -240,6 +253,7 @@ int api_start(const struct api_settings *settings, const struct api_hooks *hooks
     _cleanup_(cleanup_api) struct api *api = calloc(1, sizeof(*api));
     if (!api) {
         close(settings->listen_fd);
+        close(settings->local_fd);
         return why_set(why, -ENOMEM, "cannot start the HTTP server: out of memory");
     }
     api->settings = *settings;
@@ -251,18 +265,19 @@ int api_start(const struct api_settings *settings, const struct api_hooks *hooks
     api->log = log;
     change_queue_init(api);
     events_api_init(api);
-    api->http_again = (struct loop_timer){.fire = on_http_again, .owner = api};
     api->stop_deadline = (struct loop_timer){.fire = on_out_of_time, .owner = api};
     api->stop.deliver = on_stop;
     api->current.enforcement_mode = settings->enforcement_mode;
     current_set(&api->current, initial);
-    int error = loop_new(&api->loop);
+    int error = getrandom(&api->guesses.key, sizeof(api->guesses.key), 0) < 0 ? -errno : loop_new(&api->loop);
     if (!error)
         error = mailbox_new(api->loop, api, &api->mailbox);
     if (error)
         return why_set(why, error, "cannot start the HTTP server: %s", strerror(-error));
     loop_on_turn_end(api->loop, on_turn_end, api);
-    error = start_http(api, why);
+    error = start_http(api, SERVER_ADDRESS, &api->settings.listen_fd, why);
+    if (!error)
+        error = start_http(api, SERVER_LOCAL, &api->settings.local_fd, why);
     if (error)
         return error;
     error = -pthread_create(&api->thread, NULL, thread_main, api);

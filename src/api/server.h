@@ -7,14 +7,30 @@
 #include "api/change.h"
 #include "api/connection.h"
 #include "api/current.h"
+#include "api/denied.h"
 #include "api/effective.h"
 #include "api/events_api.h"
+#include "api/guesses.h"
 #include "api/request.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
 
 #include <microhttpd.h>
 #include <pthread.h>
+
+/* One of libmicrohttpd's daemons, each with a listener; all of them answer alike. */
+struct http_server {
+    struct api *api;
+    struct MHD_Daemon *http;  /* NULL: there is none */
+    struct loop_source ready; /* its epoll descriptor */
+    struct loop_timer again;
+};
+
+enum server_place {
+    SERVER_ADDRESS,
+    SERVER_LOCAL, /* the socket in the file system */
+    SERVERS
+};
 
 struct api {
     struct api_settings settings;
@@ -29,13 +45,13 @@ struct api {
 
     struct loop *loop;
     struct mailbox *mailbox; /* to this thread; its context is the api */
-    struct MHD_Daemon *http;
-    struct loop_source http_ready; /* libmicrohttpd's epoll descriptor */
-    struct loop_timer http_again;
-    bool http_pending; /* it has work that no descriptor announces: a connection resumed, or closed at the limit */
+    struct http_server servers[SERVERS];
+    bool http_pending; /* they have work that no descriptor announces: a connection resumed, or closed at the limit */
     pthread_t thread;
 
-    struct connection_share shares[2]; /* of clients outside and inside the sandbox */
+    struct connection_share shares[CONNECTION_SIDES];
+    struct guesses guesses;
+    struct denied_events denied_events;
     unsigned n_requests;
     size_t body_bytes; /* of all requests together */
     struct mail stop;

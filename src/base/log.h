@@ -15,7 +15,7 @@
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_FATAL };
 
 /* The value of `opensandbox.event`; LOG_PLAIN records carry none. */
-enum log_event { LOG_PLAIN, LOG_LOADED, LOG_UPDATED, LOG_UPDATE_FAILED, LOG_OUTBOUND, LOG_DENIED };
+enum log_event { LOG_PLAIN, LOG_LOADED, LOG_UPDATED, LOG_UPDATE_FAILED, LOG_OUTBOUND, LOG_DENIED, LOG_API_DENIED };
 
 struct log;
 

@@ -11,6 +11,8 @@
 
 enum dns_result { DNS_ALLOWED, DNS_DENIED, DNS_FAILED, DNS_REFUSED, DNS_MALFORMED, DNS_RESULTS };
 enum dns_transport { DNS_UDP, DNS_TCP, DNS_TRANSPORTS };
+/* Why the API refuses whoever asks. */
+enum api_denial { API_DENIED_TOKEN, API_DENIED_THROTTLED, API_DENIED_ORIGIN, API_DENIED_HOST, API_DENIALS };
 /* What became of data points and log records that were to be exported. */
 enum export_result {
     EXPORT_DONE,
@@ -55,7 +57,8 @@ enum metric {
     /* --- the API: counts by route are in its own table --- */
     METRIC_API_BEGIN = METRIC_LOOP_END + 8, /* not in the cache line of another thread */
     METRIC_API_LIMITED = METRIC_API_BEGIN,  /* connections closed because there were too many */
-    METRIC_API_END,
+    METRIC_API_DENIED,                      /* requests, one per reason: metric_api_denied() */
+    METRIC_API_END = METRIC_API_DENIED + API_DENIALS,
     /* --- the export thread --- */
     METRIC_EXPORT_BEGIN = METRIC_API_END + 8,
     METRIC_WEBHOOK_SENT = METRIC_EXPORT_BEGIN,
@@ -93,6 +96,11 @@ static inline void metric_add(struct metrics *metrics, enum metric metric, uint6
 static inline enum metric metric_dns_queries(enum dns_result result, enum dns_transport transport)
 {
     return (enum metric)(METRIC_DNS_QUERIES + result * DNS_TRANSPORTS + transport);
+}
+
+static inline enum metric metric_api_denied(enum api_denial why)
+{
+    return (enum metric)(METRIC_API_DENIED + why);
 }
 
 static inline enum metric metric_exported_points(enum export_result result)

@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/curl.h"
+#include "base/local_socket.h"
 #include "base/url.h"
 
 #include <stdio.h>
@@ -17,20 +18,40 @@ struct client {
     struct curl curl;
     CURL *easy;
     const char *token;
-    char shown[CLIENT_SHOWN_MAX]; /* host:port */
+    char shown[CLIENT_SHOWN_MAX]; /* host:port, or unix:/path */
+    const char *socket;           /* the path in it; NULL: there is none */
 };
 
-int client_new(const char *address, const char *token, struct client **ret, struct why *why)
+/* `shown` and `socket` of what a person wrote. */
+static int parse_address(const char *address, struct client *ret, struct why *why)
 {
     static const struct ip_addr any_v4 = {AF_INET, {0}}, any_v6 = {AF_INET6, {0}};
     struct url url;
     _cleanup_buf_ struct buf text = {0};
+    size_t prefix = strlen(LOCAL_SOCKET_PREFIX);
+    if (!strncmp(address, LOCAL_SOCKET_PREFIX, prefix) && local_socket_path_is_valid(address + prefix)) {
+        snprintf(ret->shown, sizeof(ret->shown), "%s", address);
+        ret->socket = ret->shown + prefix;
+        return 0;
+    }
     buf_printf(&text, "http://%s%s", *address == ':' ? "127.0.0.1" : "", address);
     if (text.failed || url_parse(text.data, &url))
-        return why_set(why, EX_USAGE, "address \"%.100s\": expected HOST:PORT, [v6]:PORT or :PORT", address);
+        return why_set(why, EX_USAGE, "address \"%.100s\": expected HOST:PORT, [v6]:PORT, :PORT or unix:/PATH", address);
     if (url.literal && (ip_equal(&url.addr, &any_v4) || ip_equal(&url.addr, &any_v6)))
         strcpy(url.host, url.addr.family == AF_INET ? "127.0.0.1" : "::1");
+    bool v6 = strchr(url.host, ':');
+    snprintf(ret->shown, sizeof(ret->shown), "%s%s%s:%u", v6 ? "[" : "", url.host, v6 ? "]" : "", url.port);
+    return 0;
+}
+
+int client_new(const char *address, const char *token, struct client **ret, struct why *why)
+{
     struct client *client = calloc(1, sizeof(*client));
+    int code = client ? parse_address(address, client, why) : 0;
+    if (code) {
+        client_free(client);
+        return code;
+    }
     if (!client || curl_load(&client->curl, why) || !(client->easy = client->curl.easy_init())) {
         if (!client || client->curl.easy_init)
             why_set(why, 0, "out of memory");
@@ -38,8 +59,6 @@ int client_new(const char *address, const char *token, struct client **ret, stru
         return EX_UNAVAILABLE;
     }
     client->token = token;
-    bool v6 = strchr(url.host, ':');
-    snprintf(client->shown, sizeof(client->shown), "%s%s%s:%u", v6 ? "[" : "", url.host, v6 ? "]" : "", url.port);
     *ret = client;
     return 0;
 }
@@ -93,17 +112,30 @@ static struct curl_slist *headers_of(const struct client *client, const struct r
     return list;
 }
 
+/* What a transfer borrows while it lasts. */
+struct headers {
+    const struct client *client;
+    struct curl_slist *list;
+};
+
+static void headers_done(struct headers *headers)
+{
+    headers->client->curl.easy_setopt(headers->client->easy, CURLOPT_HTTPHEADER, NULL);
+    headers->client->curl.slist_free_all(headers->list);
+}
+
 /* The code of the transfer and, when it is CURLE_OK, the status. */
 static CURLcode transfer(struct client *client, const struct request *request, struct reply *ret, long *ret_status)
 {
     const struct curl *curl = &client->curl;
     CURL *easy = client->easy;
     _cleanup_buf_ struct buf url = {0};
-    buf_printf(&url, "http://%s%s", client->shown, request->path);
-    struct curl_slist *headers = headers_of(client, request);
-    if (url.failed || !headers || curl->easy_setopt(easy, CURLOPT_URL, url.data))
+    buf_printf(&url, "http://%s%s", client->socket ? "localhost" : client->shown, request->path);
+    _cleanup_(headers_done) struct headers headers = {client, headers_of(client, request)};
+    if (url.failed || !headers.list || curl->easy_setopt(easy, CURLOPT_URL, url.data) ||
+        curl->easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, client->socket))
         return CURLE_OUT_OF_MEMORY;
-    curl->easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+    curl->easy_setopt(easy, CURLOPT_HTTPHEADER, headers.list);
     curl->easy_setopt(easy, CURLOPT_PROXY, "");
     curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
@@ -119,8 +151,6 @@ static CURLcode transfer(struct client *client, const struct request *request, s
     curl->easy_setopt(easy, CURLOPT_WRITEDATA, &ret->body);
     buf_clear(&ret->body);
     CURLcode code = curl->easy_perform(easy);
-    curl->easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
-    curl->slist_free_all(headers);
     curl->easy_getinfo(easy, CURLINFO_RESPONSE_CODE, ret_status);
     struct curl_header *etag;
     bool tagged = !code && !curl->easy_header(easy, "ETag", 0, CURLH_HEADER, -1, &etag);
@@ -137,9 +167,11 @@ static int judge(const struct client *client, long status, const struct buf *bod
         const char *words;
     } meanings[] = {
         {400, EX_DATAERR, "refused: "},
+        {403, EX_NOPERM, ""},
         {404, EX_UNAVAILABLE, "this sidecar does not offer that: "},
         {412, EX_TEMPFAIL, "somebody else has changed the policy, nothing was changed; get it and try again: "},
         {413, EX_DATAERR, "refused: "},
+        {429, EX_TEMPFAIL, "not now, try again: "},
         {500, EX_OSERR, "the sidecar failed, the old policy is in force: "},
         {503, EX_TEMPFAIL, "not now, try again: "},
     };

@@ -1,5 +1,5 @@
-/* Requests to the API of the sidecar that runs here, or at another address: plain HTTP over libcurl, one at a time, on
- * one connection that is kept. No proxy is used, whatever the environment says, since it would see the token. Blocks.
+/* Requests to the API of the sidecar that runs here, or at another address: HTTP over libcurl, one at a time, on one
+ * connection that is kept. No proxy is used, whatever the environment says, since it would see the token. Blocks.
  */
 #ifndef CTL_CLIENT_H
 #define CTL_CLIENT_H
@@ -26,11 +26,12 @@ struct reply {
     char etag[CLIENT_ETAG_MAX]; /* "" when there was none */
 };
 
-/* `address` is HOST:PORT, or :PORT for this host; an unspecified address means this host, too. `token` is NULL when
+/* `address` is unix:/PATH, a socket in the file system; HOST:PORT; or :PORT for this host; an unspecified address means
+ * this host, too. `token` is NULL when
  * there is none. 0; EX_USAGE when the address is none, EX_UNAVAILABLE when libcurl cannot be loaded: with `why`. */
 int client_new(const char *address, const char *token, struct client **ret, struct why *why);
 void client_free(struct client *client);
-/* Where the requests go, as host:port. */
+/* Where the requests go, as host:port or unix:/path. */
 const char *client_address(const struct client *client);
 /* 0 when the status is 200. Else a value of sysexits.h, with what it was and what to do about it in `why`:
  * EX_UNAVAILABLE nobody answers, or not at that path; EX_NOPERM the token; EX_DATAERR the sidecar cannot use what was

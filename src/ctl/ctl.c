@@ -1,6 +1,7 @@
 #include "ctl/ctl.h"
 
 #include "base/cleanup.h"
+#include "base/local_socket.h"
 #include "base/text.h"
 #include "ctl/command.h"
 
@@ -11,6 +12,7 @@
 #include <sysexits.h>
 
 #define ADDRESS_VARIABLE "OPENSANDBOX_EGRESS_HTTP_ADDR"
+#define SOCKET_VARIABLE "OPENSANDBOX_EGRESS_API_SOCKET"
 #define TOKEN_VARIABLE "OPENSANDBOX_EGRESS_TOKEN"
 #define TOKEN_MAX 4096 /* bytes of a token's file */
 
@@ -32,7 +34,9 @@ static const char usage[] =
     "  --denied              events, top: only what is refused\n"
     "  --once                events, top: what is known now, then end\n"
     "  --json                answers for programs\n"
-    "  --address HOST:PORT   the API (" ADDRESS_VARIABLE ", else :18080)\n"
+    "  --address ADDRESS     the API: unix:/PATH, HOST:PORT or :PORT (" LOCAL_SOCKET_OF_API " or\n"
+    "                        what " SOCKET_VARIABLE " says; where that is not,\n"
+    "                        " ADDRESS_VARIABLE ", else :18080)\n"
     "  --token-file FILE     its token (" TOKEN_VARIABLE "); - is stdin\n"
     "\n"
     "Exit codes: 0 done, 1 denied or not found, 64 bad arguments, 65 the sidecar cannot use it, 66 no such file,\n"
@@ -156,14 +160,39 @@ static bool wants_colour(bool terminal)
     return terminal && (!no || !*no);
 }
 
+/* The trimmed value, "" when it is not set; NULL when memory is short. */
+static char *variable(const char *name)
+{
+    const char *value = getenv(name);
+    return text_trimmed(value ? value : "", value ? strlen(value) : 0);
+}
+
+/* The sidecar's socket in the file system comes first: nobody of the sandbox listens there and gets the token. For the
+ * same reason one that nobody listens on is not passed over. NULL when memory is short; the caller frees it. */
+static char *find_address(const char *given)
+{
+    _cleanup_free_ char *address = variable(ADDRESS_VARIABLE), *socket = variable(SOCKET_VARIABLE);
+    if (given)
+        return text_trimmed(given, strlen(given));
+    if (!address || !socket)
+        return NULL;
+    if (!strncmp(address, LOCAL_SOCKET_PREFIX, strlen(LOCAL_SOCKET_PREFIX)))
+        return take_pointer(address);
+    const char *path = *socket ? socket : LOCAL_SOCKET_OF_API;
+    enum local_socket_state state = text_falsy(path) ? LOCAL_SOCKET_ABSENT : local_socket_look(path);
+    char *local = NULL;
+    if (state == LOCAL_SOCKET_HERE || state == LOCAL_SOCKET_DEAD)
+        return asprintf(&local, LOCAL_SOCKET_PREFIX "%s", path) < 0 ? NULL : local;
+    return *address ? take_pointer(address) : strdup(":18080");
+}
+
 static int run(const struct arguments *arguments, struct why *why)
 {
     _cleanup_free_ char *token = NULL, *address = NULL;
-    const char *text = arguments->address ? arguments->address : getenv(ADDRESS_VARIABLE);
     int code = read_token(arguments->token_file, &token, why);
     if (code)
         return code;
-    if (!(address = text_trimmed(text ? text : "", text ? strlen(text) : 0)))
+    if (!(address = find_address(arguments->address)))
         return why_set(why, EX_OSERR, "out of memory");
     struct command command = {
         .words = arguments->words,
@@ -175,7 +204,7 @@ static int run(const struct arguments *arguments, struct why *why)
         .terminal = is_terminal(),
     };
     command.colour = wants_colour(command.terminal);
-    code = client_new(*address ? address : ":18080", token, &command.client, why);
+    code = client_new(address, token, &command.client, why);
     if (code)
         return code;
     code = arguments->entry->run(&command);

@@ -58,6 +58,10 @@ static void put_details(const cJSON *event, enum event_kind kind, struct buf *re
     case EVENT_FAILED:
         buf_puts(ret, json_text(event, "error"));
         break;
+    case EVENT_API:
+        buf_printf(ret, "request of %s: %s %s: %s", json_text(event, "peer"), json_text(event, "http.request.method"),
+                   json_text(event, "http.route"), json_text(event, "reason"));
+        break;
     }
     if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "audit")))
         buf_puts(ret, " (audit mode: not refused)");
@@ -65,15 +69,17 @@ static void put_details(const cJSON *event, enum event_kind kind, struct buf *re
 
 static void put_event(const struct command *command, const cJSON *event, struct buf *out)
 {
-    static const char *const words[] = {"policy ", "allowed", "denied ", "failed "};
-    static const enum tone tones[] = {TONE_BOLD, TONE_GOOD, TONE_BAD, TONE_BAD};
+    static const char *const words[] = {"policy ", "allowed", "denied ", "failed ", "refused"};
+    static const enum tone tones[] = {TONE_BOLD, TONE_GOOD, TONE_BAD, TONE_BAD, TONE_BAD};
     enum event_kind kind = event_kind(event);
     const char *ts = json_text(event, "ts");
     _cleanup_buf_ struct buf target = {0}, details = {0};
-    event_target(event, &target);
-    while (kind != EVENT_POLICY && target.len < TARGET_WIDTH)
+    bool of_target = kind != EVENT_POLICY && kind != EVENT_API;
+    if (of_target)
+        event_target(event, &target);
+    while (of_target && target.len < TARGET_WIDTH)
         buf_putc(&target, ' ');
-    buf_puts(&target, kind != EVENT_POLICY ? "  " : "");
+    buf_puts(&target, of_target ? "  " : "");
     put_details(event, kind, &details);
     tone_put(out, command->colour, TONE_FAINT, strlen(ts) > CLOCK_AT ? ts + CLOCK_AT : ts);
     buf_puts(out, "  ");

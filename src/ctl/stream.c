@@ -33,6 +33,8 @@ enum event_kind event_kind(const cJSON *event)
     const char *name = json_text(event, "opensandbox.event");
     if (!strcmp(name, "egress.denied"))
         return EVENT_DENIED;
+    if (!strcmp(name, "egress.api.denied"))
+        return EVENT_API;
     if (strcmp(name, "egress.outbound"))
         return EVENT_POLICY;
     return *json_text(event, "error") ? EVENT_FAILED : EVENT_ALLOWED;

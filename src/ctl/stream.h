@@ -17,7 +17,7 @@ struct stream {
 int stream_next(struct stream *stream, struct command *command, unsigned wait_s, cJSON **ret_answer,
                 const cJSON **ret_events);
 
-enum event_kind { EVENT_POLICY, EVENT_ALLOWED, EVENT_DENIED, EVENT_FAILED };
+enum event_kind { EVENT_POLICY, EVENT_ALLOWED, EVENT_DENIED, EVENT_FAILED, EVENT_API };
 
 /* EVENT_FAILED was allowed and got no answer. */
 enum event_kind event_kind(const cJSON *event);

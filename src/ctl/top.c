@@ -53,7 +53,7 @@ static struct target *find_target(struct top *top, const char *text)
 static void count(struct top *top, const cJSON *event)
 {
     enum event_kind kind = event_kind(event);
-    if (kind == EVENT_POLICY)
+    if (kind == EVENT_POLICY || kind == EVENT_API)
         return;
     _cleanup_buf_ struct buf text = {0};
     event_target(event, &text);

@@ -58,7 +58,9 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
 {
     struct api_settings settings = {
         .listen_fd = daemon->listeners.http,
+        .local_fd = daemon->listeners.local,
         .token = daemon->config->token,
+        .hosts = daemon->config->api_hosts,
         .max_rules = daemon->config->max_rules,
         .policy_file = daemon->config->policy_file,
         .enforcement_mode = daemon->config->mode,
@@ -68,9 +70,15 @@ static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
         .metrics = &daemon->metrics,
     };
     struct api_hooks hooks = daemon_api_hooks(daemon);
-    daemon->listeners.http = -1;
+    daemon->listeners.http = daemon->listeners.local = -1;
     int error = api_start(&settings, &hooks, daemon->enforcer.policy, daemon->api_log, &daemon->api, why);
     return error ? EXIT_UNAVAILABLE : EXIT_OK;
+}
+
+static bool is_loopback(const struct config *config)
+{
+    struct ip_addr ip = sock_addr_ip(&config->http_addr);
+    return ip_is_loopback(&ip);
 }
 
 /* What a start has to say once it is through. */
@@ -78,6 +86,8 @@ static void log_start(struct daemon *daemon)
 {
     for (size_t i = 0; i < daemon->config->n_warnings; i++)
         log_printf(daemon->log, LOG_WARN, "%s", daemon->config->warnings[i]);
+    if (daemon->listeners.warning.text[0])
+        log_printf(daemon->log, LOG_WARN, "the API has no socket in the file system: %s", daemon->listeners.warning.text);
     for (size_t i = 0; i < daemon->otel->n_warnings; i++)
         log_printf(daemon->log, LOG_WARN, "%s", daemon->otel->warnings[i]);
     for (size_t i = 0; i < SOURCES_WARNINGS; i++)
@@ -101,6 +111,10 @@ static void log_start(struct daemon *daemon)
     if (!daemon->config->token)
         log_printf(daemon->log, LOG_WARN,
                    "OPENSANDBOX_EGRESS_TOKEN is not set: the sandbox itself can change its policy through the API");
+    else if (!daemon->config->http_socket_only && !is_loopback(daemon->config))
+        log_printf(daemon->log, LOG_WARN,
+                   "OPENSANDBOX_EGRESS_TOKEN is sent in the clear to OPENSANDBOX_EGRESS_HTTP_ADDR: set "
+                   "OPENSANDBOX_EGRESS_TLS_CERT and _TLS_KEY, or an address of loopback or unix:/PATH");
     enforcer_log_loaded(&daemon->enforcer, daemon->sources.policy_source);
 }
 
@@ -181,6 +195,8 @@ static bool release(struct daemon *daemon)
     seen_free(daemon->seen);
     listeners_close(&daemon->listeners);
     xdp_close(&daemon->xdp);
+    if (daemon->end.code == EXIT_OK)
+        listeners_remove_local(&daemon->listeners);
     if (!exporter_stop(daemon->exporter, STOP_TIMEOUT_MS))
         return false;
     daemon_release_telemetry(daemon);
@@ -206,7 +222,7 @@ void daemon_run(const struct config *config, int life_fd, struct daemon_end *ret
     }
     daemon->config = config;
     daemon->signals.fd = daemon->devices.fd = -1;
-    daemon->listeners = (struct listeners){.udp = {-1, -1}, .tcp = {-1, -1}, .http = -1};
+    daemon->listeners = (struct listeners){.udp = {-1, -1}, .tcp = {-1, -1}, .http = -1, .local = -1};
     notify_open(life_fd, &daemon->notify);
     struct daemon_end *end = &daemon->end;
     end->code = start(daemon, &end->why);

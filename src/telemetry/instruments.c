@@ -55,6 +55,12 @@ static const struct instrument_point peers[] = {
 };
 static const struct instrument_point peers_suppressed[] = {{METRIC_PEERS_SUPPRESSED}};
 static const struct instrument_point api_limited[] = {{METRIC_API_LIMITED}};
+static const struct instrument_point api_denied[] = {
+    {METRIC_API_DENIED + API_DENIED_TOKEN, {{"reason", "token"}}},
+    {METRIC_API_DENIED + API_DENIED_THROTTLED, {{"reason", "throttled"}}},
+    {METRIC_API_DENIED + API_DENIED_ORIGIN, {{"reason", "origin"}}},
+    {METRIC_API_DENIED + API_DENIED_HOST, {{"reason", "host"}}},
+};
 static const struct instrument_point webhook_sent[] = {{METRIC_WEBHOOK_SENT}};
 static const struct instrument_point webhook_failed[] = {{METRIC_WEBHOOK_FAILED}};
 static const struct instrument_point webhook_dropped[] = {{METRIC_WEBHOOK_DROPPED_QUEUE}};
@@ -137,6 +143,8 @@ const struct instrument instruments[] = {
      SOURCE_REQUEST_DURATIONS},
     {"egress.api.connections.limited", "Connections to the HTTP API closed because there were too many", "{connection}",
      INSTRUMENT_COUNTER, SOURCE_CELLS, POINTS(api_limited)},
+    {"egress.api.denied", "Requests to the HTTP API that were refused for who asked or whence", "{request}",
+     INSTRUMENT_COUNTER, SOURCE_CELLS, POINTS(api_denied)},
     {"egress.webhook.sent", "Denials that the webhook was told of", "{denial}", INSTRUMENT_COUNTER, SOURCE_CELLS,
      POINTS(webhook_sent)},
     {"egress.webhook.failed", "Denials that the webhook could not be told of", "{denial}", INSTRUMENT_COUNTER,

@@ -17,7 +17,7 @@ static const char *const level_names[] = {
 
 static const char *const event_names[] = {
     [LOG_LOADED] = "egress.loaded",     [LOG_UPDATED] = "egress.updated", [LOG_UPDATE_FAILED] = "egress.update_failed",
-    [LOG_OUTBOUND] = "egress.outbound", [LOG_DENIED] = "egress.denied",
+    [LOG_OUTBOUND] = "egress.outbound", [LOG_DENIED] = "egress.denied",   [LOG_API_DENIED] = "egress.api.denied",
 };
 
 const char *log_event_name(enum log_event event)

@@ -48,6 +48,7 @@ EXPECTED = {
     "egress_api_request_count": "counter",
     "egress_api_request_duration_seconds": "histogram",
     "egress_api_connections_limited": "counter",
+    "egress_api_denied": "counter",
     "egress_webhook_sent": "counter",
     "egress_webhook_failed": "counter",
     "egress_webhook_dropped": "counter",

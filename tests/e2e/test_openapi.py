@@ -10,6 +10,7 @@ import yaml
 
 from tests.support import dnsclient
 from tests.support.sidecar import ROOT
+from tests.support.waiting import wait_until
 
 DOCUMENT = yaml.safe_load((ROOT / "api/openapi.yaml").read_text())
 METHODS = ("get", "head", "post", "put", "patch", "delete")
@@ -135,6 +136,29 @@ def _ask_everything(checker, world):
         checker(method, "/credential-vault/_active", status=401, headers={})
 
 
+def _guarded():
+    return sorted((method, path) for method, path, status in _documented() if status == "401")
+
+
+def _guess(checker):
+    """Every guarded request while its source is throttled: at most a second from the tenth wrong token on."""
+    wrong = {"OPENSANDBOX-EGRESS-AUTH": "wrong"}
+    for method, path in _guarded():
+        def throttled(method=method, path=path):
+            while checker.sidecar.request("GET", "/policy", headers=wrong).status != 429:
+                pass
+            if checker.sidecar.request(method.upper(), path.replace("{path}", "x"), headers=TOKEN).status == 429:
+                return checker(method, path.replace("{path}", "x"), status=429)
+            return None  # the second was over just now
+        wait_until(throttled, what=f"429 to {method} {path}")
+
+
+def _ask_from_elsewhere(checker):
+    """Without a token, from the page of somebody else."""
+    for method, path in _guarded():
+        checker(method, path.replace("{path}", "x"), status=403, headers={"Origin": "http://elsewhere.test"})
+
+
 def _fail(checker, world, folder):
     """What goes wrong on our side: the folder of the policy file is gone, the table belongs to somebody else."""
     folder.rename(folder.with_name("gone"))
@@ -162,6 +186,10 @@ def test_every_answer_is_documented_and_every_documented_one_is_real(world, star
     checker = Checker(start(RULES=RULES, TOKEN="secret", MAX_RULES="8", POLICY_FILE=str(folder / "policy.json")))
     _ask_everything(checker, world)
     _fail(checker, world, folder)
+    _guess(checker)
+    checker.sidecar.stop()
+    checker.sidecar = start()
+    _ask_from_elsewhere(checker)
     never_seen = set(checker.documented) - checker.seen
     assert never_seen == set(ELSEWHERE), never_seen ^ set(ELSEWHERE)
 
@@ -193,7 +221,7 @@ def test_paths_and_guards_are_those_of_the_router():
 
 
 def test_statuses_are_those_of_the_sources():
-    codes = {"OK": 200, "NOT_MODIFIED": 304, "BAD_REQUEST": 400, "UNAUTHORIZED": 401, "FORBIDDEN": 403,
+    codes = {"OK": 200, "NOT_MODIFIED": 304, "BAD_REQUEST": 400, "UNAUTHORIZED": 401, "FORBIDDEN": 403, "TOO_MANY_REQUESTS": 429,
              "NOT_FOUND": 404, "METHOD_NOT_ALLOWED": 405, "PRECONDITION_FAILED": 412, "CONTENT_TOO_LARGE": 413,
              "INTERNAL_SERVER_ERROR": 500, "SERVICE_UNAVAILABLE": 503}
     used = {name for source in (ROOT / "src/api").glob("*.c")

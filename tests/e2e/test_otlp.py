@@ -213,6 +213,7 @@ INSTRUMENTS = {
     "egress.dynamic.evicted": ("sum", "{address}", True),
     "egress.peer.suppressed": ("sum", "{connection}", True),
     "egress.api.connections.limited": ("sum", "{connection}", True),
+    "egress.api.denied": ("sum", "{request}", True),
     "egress.nftables.errors": ("sum", "{error}", True),
     "egress.dynamic.addresses": ("gauge", "{address}", None),
     "egress.enforcement.active": ("gauge", "", None),

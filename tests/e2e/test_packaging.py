@@ -63,7 +63,7 @@ def test_environment_of_the_pod_is_one_that_the_sidecar_can_use(objects, sidecar
     always = objects["ConfigMap", "egress-always"]["data"]
     for name, text in always.items():
         (tmp_path / name).write_text(text)
-    assert {mount["mountPath"] for mount in sidecar["volumeMounts"]} == {"/var/egress/rules"}
+    assert {mount["mountPath"] for mount in sidecar["volumeMounts"]} == {"/var/egress/rules", "/run/opensandbox-egress"}
     done = _check({**env, "OPENSANDBOX_EGRESS_RULES_DIR": str(tmp_path)})
     assert done.returncode == 0 and "warning" not in done.stdout, done.stdout + done.stderr
     assert "deny.always: 169.254.169.254" in done.stdout and "OTLP metrics: on" in done.stdout
@@ -74,7 +74,9 @@ def test_pod_starts_closed_and_with_one_capability(sidecar, objects):
     assert sidecar["restartPolicy"] == "Always"
     ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}
     for probe in "startupProbe", "readinessProbe":
-        assert sidecar[probe]["httpGet"] == {"path": "/healthz", "port": "egress"} and ports["egress"] == 18080
+        assert sidecar[probe]["exec"]["command"] == ["/usr/bin/opensandbox-egress", "--health"]
+        assert sidecar[probe]["timeoutSeconds"] > 3, "which is what --health waits"
+    assert ports["egress"] == 18080
     security = sidecar["securityContext"]
     assert security["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN"]} and security["runAsUser"] == 0
     for container in objects["Pod", "sandbox"]["spec"]["containers"]:

@@ -68,6 +68,7 @@ static struct api *start(void)
     struct sockaddr_un any = {.sun_family = AF_UNIX};
     struct api_hooks hooks = {.change = change, .ask = ask, .healthy = healthy, .metrics = write_metrics};
     struct api_settings settings = {.listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0),
+                                    .local_fd = -1,
                                     .token = TOKEN,
                                     .max_rules = 64,
                                     .enforcement_mode = "dns+nft",
@@ -87,7 +88,7 @@ static int connect_to(struct api *api)
     int pair[2];
     struct sockaddr_in peer = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000207), .sin_port = htons(4000)};
     must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair));
-    must(MHD_add_connection(api->http, pair[0], (struct sockaddr *)&peer, sizeof(peer)) == MHD_YES);
+    must(MHD_add_connection(api->servers[SERVER_ADDRESS].http, pair[0], (struct sockaddr *)&peer, sizeof(peer)) == MHD_YES);
     api->http_pending = true;
     return pair[1];
 }
@@ -95,7 +96,7 @@ static int connect_to(struct api *api)
 /* Each answer begins with a line that has one of these. */
 static void check_status(const char *answer)
 {
-    static const char known[] = "100 200 400 401 403 404 405 408 411 412 413 414 417 422 431 500 501 503 505";
+    static const char known[] = "100 200 400 401 403 404 405 408 411 412 413 414 417 422 429 431 500 501 503 505";
     char status[4] = "";
     must(!strncmp(answer, "HTTP/1.", 7));
     memcpy(status, answer + 9, 3);

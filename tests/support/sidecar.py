@@ -11,7 +11,9 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
+import tempfile
 import threading
 
 from tests.support.waiting import PATIENCE, WAITING, wait_until
@@ -28,11 +30,13 @@ _numbers = itertools.count()
 
 def environment(settings):
     """Turns short names into the sidecar's variables: MODE="dns" is OPENSANDBOX_EGRESS_MODE; OTEL_…, HOST_IP and those
-    of a service manager stay as they are. A policy may be given as a Python value. None leaves a variable out."""
+    of a service manager stay as they are. A policy may be given as a Python value. None leaves a variable out.
+
+    There is no socket in the file system unless it is named: its usual place is one for the whole machine."""
     result = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
               "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1",
               "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
-    for name, value in settings.items():
+    for name, value in {"API_SOCKET": "off", **settings}.items():
         if value is not None:
             whole = name.startswith(("OPENSANDBOX_", "OTEL_", "WATCHDOG_")) or name in ("HOST_IP", "NOTIFY_SOCKET")
             name = name if whole else f"OPENSANDBOX_EGRESS_{name}"
@@ -62,11 +66,24 @@ class Response:
         return json.loads(self.text)
 
 
-class Client:
-    """Talks to the API from inside a namespace."""
+class _LocalConnection(http.client.HTTPConnection):
+    """HTTP over a socket in the file system."""
 
-    def __init__(self, namespace, host="127.0.0.1", port=PORT, source=None, timeout=15.0):
-        self.namespace, self.host, self.port, self.source = namespace, host, port, source
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Client:
+    """Talks to the API from inside a namespace, or by its socket in the file system: `path`."""
+
+    def __init__(self, namespace, host="127.0.0.1", port=PORT, source=None, timeout=15.0, path=None):
+        self.namespace, self.host, self.port, self.source, self.path = namespace, host, port, source, path
         self.timeout = timeout * PATIENCE
 
     def request(self, method, path, body=None, headers=None):
@@ -74,8 +91,11 @@ class Client:
 
     def send(self, method, path, body=None, headers=None):
         """Sends the request; what it gives back waits for the response, once."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout,
-                                                source_address=(self.source, 0) if self.source else None)
+        if self.path:
+            connection = _LocalConnection(self.path, self.timeout)
+        else:
+            connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout,
+                                                    source_address=(self.source, 0) if self.source else None)
         with self.namespace.inside():
             connection.connect()
         connection.request(method, path, _body(body), headers or {})
@@ -102,10 +122,16 @@ class Sidecar(Client):
         self._folder = pathlib.Path(folder)
         self._through = through
         self._arguments = arguments
-        self.settings = {"MODE": "dns+nft", "DNS_UPSTREAM": UPSTREAM_V4, "RULES_DIR": str(self._folder / "rules"),
+        self._sockets = tempfile.TemporaryDirectory(prefix="egress-")  # a path of a socket has 107 octets
+        self.socket = f"{self._sockets.name}/api.sock"
+        self.settings = {"API_SOCKET": self.socket, "MODE": "dns+nft", "DNS_UPSTREAM": UPSTREAM_V4, "RULES_DIR": str(self._folder / "rules"),
                          **settings}
         address = self.settings.get("HTTP_ADDR", f":{PORT}")
-        super().__init__(namespace, port=int(address.rpartition(":")[2]))
+        if address.startswith("unix:"):
+            self.socket = address.removeprefix("unix:")
+            super().__init__(namespace, path=self.socket)
+        else:
+            super().__init__(namespace, port=int(address.rpartition(":")[2]))
         self.read_stdout = read_stdout
         self.records, self.bad_lines, self.stderr = [], [], ""
         self._changed = threading.Condition()

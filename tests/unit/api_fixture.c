@@ -172,6 +172,7 @@ void fixture_start(struct fixture *f, struct api_settings settings)
     ck_assert_int_eq(bind(settings.listen_fd, (struct sockaddr *)&sin, len), 0);
     ck_assert_int_eq(listen(settings.listen_fd, 256), 0);
     ck_assert_int_eq(getsockname(settings.listen_fd, (struct sockaddr *)&sin, &len), 0);
+    settings.local_fd = -1;
     f->port = ntohs(sin.sin_port);
 
     static struct metrics counts;
@@ -248,7 +249,7 @@ char *fixture_in_force(struct fixture *f)
 static char *log_text(struct fixture *f)
 {
     static const char *const levels[] = {"DEBUG", "INFO", "WARN", "ERROR", "FATAL"};
-    static const char *const events[] = {"-", "loaded", "updated", "update_failed", "outbound", "denied"};
+    static const char *const events[] = {"-", "loaded", "updated", "update_failed", "outbound", "denied", "api.denied"};
     struct buf text = {0};
     struct log_record record;
     buf_puts(&text, "");

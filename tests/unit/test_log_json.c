@@ -102,14 +102,15 @@ START_TEST(levels_and_events_have_their_names)
 {
     static const char *const levels[] = {"debug", "info", "warn", "error", "fatal"};
     static const char *const events[] = {
-        NULL, "egress.loaded", "egress.updated", "egress.update_failed", "egress.outbound", "egress.denied"};
+        NULL, "egress.loaded", "egress.updated", "egress.update_failed", "egress.outbound", "egress.denied",
+        "egress.api.denied"};
     for (enum log_level level = LOG_DEBUG; level <= LOG_FATAL; level++) {
         log_printf(f.log, level, "m");
         take_line();
         ck_assert_str_eq(text_of("level"), levels[level]);
         ck_assert_ptr_null(cJSON_GetObjectItem(f.parsed, "opensandbox.event"));
     }
-    for (enum log_event event = LOG_LOADED; event <= LOG_DENIED; event++) {
+    for (enum log_event event = LOG_LOADED; event <= LOG_API_DENIED; event++) {
         ck_assert(log_begin(f.log, LOG_INFO, event, "m"));
         log_end(f.log);
         take_line();
