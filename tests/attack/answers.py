@@ -5,7 +5,7 @@ import socket
 import sys
 
 from tests.attack import names
-from tests.attack.suite import BOTH_MODES, attack
+from tests.attack.suite import BOTH_MODES, DNS, attack
 from tests.support import attacker, dnsclient
 from tests.support.resolver import good
 from tests.support.tcpclient import family_of, refusal_seconds
@@ -15,6 +15,7 @@ from tests.support.world import UPSTREAM_V4
 HONEST = "203.0.113.10"
 DNS_PORT = 15353
 SERVED = 40053  # a port of the application's
+IPV6_FREEBIND = 78
 
 
 def _forged(scene, forger, *arguments):
@@ -100,17 +101,29 @@ def way_to_the_upstream_moved(scene):
         scene.sandbox.ip(f"neigh del {neighbour} dev eth0")
 
 
-@attack(modes=BOTH_MODES, not_defended="**Connections from outside** into the sandbox are not restricted")
-def question_in_a_flow_from_outside(scene):
-    """An accomplice outside who can forge the address of a resolver sends first: what the application sends back belongs to
-    a flow that somebody outside opened, and no redirect is for that."""
+def _in_a_flow_from_outside(scene, far, port, data):
+    """An accomplice outside who can forge an address sends first from it: what the application sends back there belongs to
+    a flow that somebody outside opened."""
     scene.guard()
-    finish = scene.beside(answer_whoever_sends, scene.own, names.message(names.denied_name(scene)))
-    with scene.internet.inside(), socket.socket(family_of(scene.google), socket.SOCK_DGRAM) as sock:
-        sock.bind((scene.google, 53))
+    finish = scene.beside(answer_whoever_sends, scene.own, data)
+    with scene.internet.inside(), socket.socket(family_of(far), socket.SOCK_DGRAM) as sock:
+        if scene.v6:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+        sock.bind((far, port))
         sock.sendto(b"first", (scene.own, SERVED))
     finish()
     return scene.left()
+
+
+@attack(modes=(DNS,))
+def question_in_a_flow_from_outside(scene):
+    """That of a resolver: no redirect is for such a flow."""
+    return _in_a_flow_from_outside(scene, scene.google, 53, names.message(names.denied_name(scene)))
+
+
+@attack(not_defended="**Connections from outside** into the sandbox are not restricted")
+def datagram_in_a_flow_from_outside(scene):
+    return _in_a_flow_from_outside(scene, scene.denied, 443, scene.token.encode().hex())
 
 
 def answer_whoever_sends(own, wire):
