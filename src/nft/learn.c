@@ -42,14 +42,14 @@ int learn_address(struct changes *changes, const struct learned *learned, uint64
     struct lease *lease = leases_find(changes_leases(changes, set), &learned->addr);
     if (!lease && changes_add(changes, set, &learned->addr, until, &lease))
         return -ENOMEM;
-    int added = names_add(&lease->names, learned->name, learned->name_len, until);
-    if (added < 0)
-        return added;
-    if (added || !will_do(lease, until)) {
+    /* Renewed first: that keeps the names as they are for a roll-back. */
+    if (!names_has(&lease->names, learned->name, learned->name_len) || !will_do(lease, until)) {
         int error = changes_renew(changes, set, lease, until > lease->expires_ns ? until : lease->expires_ns);
         if (error)
             return error;
     }
+    if (names_add(&lease->names, learned->name, learned->name_len, until) < 0)
+        return -ENOMEM;
     struct lease *revoked = leases_find(changes_leases(changes, revoked_in), &learned->addr);
     return revoked && !lease_is_held(revoked) ? changes_drop(changes, revoked_in, revoked) : 0;
 }
