@@ -215,7 +215,8 @@ bool ip_next(const struct ip_addr *addr, struct ip_addr *ret)
 
 struct sock_addr sock_addr_make(const struct ip_addr *addr, uint16_t port)
 {
-    struct sock_addr sa = {0};
+    struct sock_addr sa;
+    memset(&sa, 0, sizeof(sa)); /* all of the union, which an initializer need not: it is compared whole */
     if (addr->family == AF_INET) {
         sa.in.sin_family = AF_INET;
         sa.in.sin_port = htons(port);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <string.h>
 #include <unistd.h>
 
 #define LISTENERS_MAX 4
@@ -33,7 +34,8 @@ static void listener_ready(struct loop_source *source, uint32_t events)
 {
     struct tcp_server *server = source->owner;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        struct sock_addr peer = {0};
+        struct sock_addr peer;
+        memset(&peer, 0, sizeof(peer)); /* all of the union, which an initializer need not */
         socklen_t size = sizeof(peer);
         int fd = accept4(source->fd, &peer.sa, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {

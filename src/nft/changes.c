@@ -11,6 +11,9 @@
 
 static const char *const set_names[N_TIMED_SETS] = {"dyn_allow_v4", "dyn_allow_v6", "revoked_v4", "revoked_v6"};
 
+/* As many as an ordinary transaction has: their memory stays. */
+#define ITEMS_KEPT 64
+
 enum kind { ADD, RENEW, DROP };
 
 struct change {
@@ -18,7 +21,8 @@ struct change {
     uint64_t expires_ns;
     enum timed_set set;
     enum kind kind;
-    bool ended; /* DROP: it lost no permission */
+    bool ended;         /* DROP: it lost no permission */
+    struct names names; /* RENEW: as they were before; the memory is kept for the next transaction */
 };
 
 struct changes {
@@ -47,6 +51,13 @@ int changes_new(uint32_t max, uint64_t seed, struct changes **ret)
     return 0;
 }
 
+/* Gives back the memory for names of all changes but the first ones. */
+static void forget_names(struct changes *changes, size_t keep)
+{
+    for (size_t i = keep; i < changes->cap; i++)
+        names_done(&changes->items[i].names);
+}
+
 void changes_free(struct changes *changes)
 {
     if (!changes)
@@ -54,6 +65,7 @@ void changes_free(struct changes *changes)
     for (size_t i = 0; i < N_TIMED_SETS; i++)
         leases_free(changes->sets[i]);
     dropped_done(&changes->dropped);
+    forget_names(changes, 0);
     free(changes->items);
     free(changes);
 }
@@ -93,10 +105,11 @@ static int reserve(struct changes *changes)
 {
     if (changes->n < changes->cap)
         return 0;
-    size_t cap = changes->cap ? changes->cap * 2 : 64;
+    size_t cap = changes->cap ? changes->cap * 2 : ITEMS_KEPT;
     struct change *items = realloc(changes->items, cap * sizeof(*items));
     if (!items)
         return -ENOMEM;
+    memset(items + changes->cap, 0, (cap - changes->cap) * sizeof(*items));
     changes->items = items;
     changes->cap = cap;
     return 0;
@@ -107,7 +120,9 @@ static void append(struct changes *changes, enum kind kind, enum timed_set set, 
 {
     leases_hold(changes->sets[set], lease);
     lease->change = (uint32_t)changes->n;
-    changes->items[changes->n++] = (struct change){.lease = lease, .expires_ns = expires_ns, .set = set, .kind = kind};
+    struct change *change = &changes->items[changes->n++];
+    *change = (struct change){
+        .lease = lease, .expires_ns = expires_ns, .set = set, .kind = kind, .names = change->names};
 }
 
 int changes_add(struct changes *changes, enum timed_set set, const struct ip_addr *addr, uint64_t expires_ns,
@@ -128,6 +143,10 @@ int changes_renew(struct changes *changes, enum timed_set set, struct lease *lea
         return 0;
     }
     if (reserve(changes))
+        return -ENOMEM;
+    struct names *before = &changes->items[changes->n].names;
+    names_clear(before);
+    if (names_copy(&lease->names, before))
         return -ENOMEM;
     append(changes, RENEW, set, lease, expires_ns);
     return 0;
@@ -242,6 +261,8 @@ void changes_encode_all(const struct changes *changes, struct batch *batch, uint
 
 static void reset(struct changes *changes)
 {
+    if (changes->n > ITEMS_KEPT)
+        forget_names(changes, ITEMS_KEPT);
     changes->n = 0;
     changes->n_evictions = 0;
     for (size_t i = 0; i < N_TIMED_SETS; i++)
@@ -290,6 +311,8 @@ void changes_roll_back(struct changes *changes)
             leases_remove(leases, change->lease);
             continue;
         }
+        if (change->kind == RENEW)
+            names_swap(&change->lease->names, &change->names);
         names_unmark(&change->lease->names);
         leases_release(leases, change->lease, change->lease->expires_ns);
     }

@@ -2,7 +2,11 @@
 
 #include "base/ip_ranges.h"
 #include "base/loop.h"
+#include "nft/nft_policy.h"
 #include "nft/ports.h"
+
+/* Of flows to one address, thousands may be ended one after the other. */
+#define RENEWED_NS (10 * NS_PER_S)
 
 /* Whether the address is among the revoked. */
 static bool is_revoked(const struct cut *cut, const struct ip_addr *addr)
@@ -14,10 +18,8 @@ static bool is_revoked(const struct cut *cut, const struct ip_addr *addr)
 /* Refused by a rule that stands before "established". */
 static bool is_refused(const struct cut *cut, const struct ip_addr *addr)
 {
-    if (ip_ranges_refuse(&cut->now->always_deny, addr))
-        return true;
-    return !ip_ranges_contain(&cut->now->always_allow, addr) &&
-           (ip_ranges_refuse(&cut->now->deny, addr) || is_revoked(cut, addr));
+    return nft_policy_denies(cut->now, addr) ||
+           (!ip_ranges_contain(&cut->now->always_allow, addr) && is_revoked(cut, addr));
 }
 
 static bool is_allowed(const struct cut *cut, const struct ip_addr *addr)
@@ -65,12 +67,16 @@ bool cut_allows(const struct cut *cut, const struct ip_addr *peer)
     return !is_refused(cut, peer) && is_allowed(cut, peer);
 }
 
-int cut_refuse(struct cut *cut, const struct ip_addr *peer)
+int cut_refuse(struct cut *cut, const struct flow *flow)
 {
-    enum timed_set set = revoked_set(peer->family);
+    struct ip_addr peer = sock_addr_ip(&flow->peer);
+    enum timed_set set = revoked_set(peer.family);
     uint64_t until = cut->now_ns + REVOKED_S * NS_PER_S;
-    if (is_refused(cut, peer))
+    struct lease *lease = leases_find(changes_leases(cut->changes, set), &peer); /* over, but not yet forgotten, maybe */
+    if (lease && (lease_is_held(lease) || lease->expires_ns + RENEWED_NS > until))
         return 0;
-    struct lease *lease = leases_find(changes_leases(cut->changes, set), peer); /* over, but not yet forgotten */
-    return lease ? changes_renew(cut->changes, set, lease, until) : changes_add(cut->changes, set, peer, until, &lease);
+    if (flow->protocol == IPPROTO_TCP && is_refused(cut, &peer)) /* TCP tells who opens a connection */
+        return 0;
+    return lease ? changes_renew(cut->changes, set, lease, until)
+                 : changes_add(cut->changes, set, &peer, until, &lease);
 }

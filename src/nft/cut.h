@@ -20,7 +20,8 @@ bool cut_spares(const struct nft_settings *settings, const struct flow *flow);
 bool cut_wants(const struct cut *cut, const struct flow *flow);
 /* Whether the policy `now` lets new flows to this address pass. */
 bool cut_allows(const struct cut *cut, const struct ip_addr *peer);
-/* Revokes an address, with the next transaction, that no rule before "established" refuses yet. 0 or -ENOMEM. */
-int cut_refuse(struct cut *cut, const struct ip_addr *peer);
+/* Revokes a flow's peer, with the next transaction, so that a rule before "established" refuses what is sent to it, and
+ * another the datagrams by which it would open the flow anew. 0 or -ENOMEM. */
+int cut_refuse(struct cut *cut, const struct flow *flow);
 
 #endif

@@ -16,6 +16,7 @@
 struct asked {
     struct leases *leases;
     uint8_t family;
+    bool revoked; /* prolonged by their far ends, which changes nothing about the names */
     uint64_t now_ns;
     struct lease *list[QUESTIONS]; /* held */
     size_t n;
@@ -31,8 +32,8 @@ static int take_answer(void *ctx, const struct element *element)
     if (!lease || !lease_is_held(lease))
         return 0;
     uint64_t until = asked->now_ns + element->timeout_ms * NS_PER_MS;
-    /* Whose connections they were cannot be told. */
-    names_prolong(&lease->names, until);
+    if (!asked->revoked) /* whose connections they were cannot be told */
+        names_prolong(&lease->names, until);
     leases_release(asked->leases, lease, until);
     return 0;
 }
@@ -90,9 +91,9 @@ static int settle(struct changes *changes, enum timed_set set, struct asked *ask
 int ended_settle(struct conn *conn, struct changes *changes, size_t at_most, uint64_t now_ns)
 {
     for (enum timed_set set = 0; set < N_TIMED_SETS; set++) {
-        bool is_learned = set == ALLOW_V4 || set == ALLOW_V6; /* only these are prolonged by connections */
         struct asked asked = {.leases = changes_leases(changes, set),
                               .family = set == ALLOW_V4 || set == REVOKED_V4 ? AF_INET : AF_INET6,
+                              .revoked = set == REVOKED_V4 || set == REVOKED_V6,
                               .now_ns = now_ns};
         for (size_t n = 0; n <= at_most; n += asked.n) {
             const struct lease *first = leases_soonest(asked.leases);
@@ -100,7 +101,7 @@ int ended_settle(struct conn *conn, struct changes *changes, size_t at_most, uin
                 break;
             collect(&asked);
             struct element_reader reader = {.take = take_answer, .ctx = &asked};
-            bool can_tell = !is_learned || !ask(conn, set, asked.list, asked.n, &reader);
+            bool can_tell = !ask(conn, set, asked.list, asked.n, &reader);
             int error = settle(changes, set, &asked, can_tell);
             if (error)
                 return error;

@@ -10,6 +10,7 @@
 #include <linux/rtnetlink.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
 
 struct rule rule_begin(struct batch *batch, const char *chain)
@@ -292,13 +293,32 @@ void verdict_prohibited(struct rule *rule)
     reject(rule, NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_ADMIN_PROHIBITED);
 }
 
-void rule_prolongs(struct rule *rule, const char *set, uint64_t timeout_ms)
+void match_new_tcp(struct rule *rule, enum nft_cmp_ops op)
+{
+    const uint8_t looked_at = TH_FIN | TH_SYN | TH_RST | TH_ACK, syn = TH_SYN, none = 0;
+    match_protocol(rule, IPPROTO_TCP);
+    load_payload(rule, NFT_PAYLOAD_TRANSPORT_HEADER, 13, sizeof(syn), NFT_REG_1); /* RFC 9293 section 3.1 */
+    expr_begin(rule, "bitwise");
+    put_u32(rule, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
+    put_u32(rule, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
+    put_u32(rule, NFTNL_EXPR_BITWISE_LEN, sizeof(looked_at));
+    put(rule, NFTNL_EXPR_BITWISE_MASK, &looked_at, sizeof(looked_at));
+    put(rule, NFTNL_EXPR_BITWISE_XOR, &none, sizeof(none));
+    compare(rule, op, &syn, sizeof(syn));
+}
+
+void prolong_found(struct rule *rule, const char *set, uint64_t timeout_ms)
 {
     expr_begin(rule, "dynset");
     put_text(rule, NFTNL_EXPR_DYNSET_SET_NAME, set);
     put_u32(rule, NFTNL_EXPR_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
     put_u32(rule, NFTNL_EXPR_DYNSET_SREG_KEY, NFT_REG_1); /* what was looked up is still there */
     put(rule, NFTNL_EXPR_DYNSET_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
+}
+
+void rule_prolongs(struct rule *rule, const char *set, uint64_t timeout_ms)
+{
+    prolong_found(rule, set, timeout_ms);
     rule_append(rule);
 }
 

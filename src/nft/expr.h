@@ -57,6 +57,9 @@ void match_ct_other_state(struct rule *rule, uint32_t state);
 void match_ct_reply(struct rule *rule);
 /* The destination of the connection was rewritten. */
 void match_ct_redirected(struct rule *rule);
+/* A TCP segment that opens a connection, which is SYN and none of ACK, RST and FIN (RFC 9293 section 3.5), or with
+ * NFT_CMP_NEQ one that does not. */
+void match_new_tcp(struct rule *rule, enum nft_cmp_ops op);
 /* The connection is of this zone, in the direction that opened it at least; of another one. Neither is true of a packet
  * without a connection. */
 void match_ct_zone(struct rule *rule, uint16_t zone);
@@ -68,6 +71,8 @@ void match_transparent_socket(struct rule *rule);
 void verdict(struct rule *rule, int32_t code, const char *chain);
 void verdict_tcp_reset(struct rule *rule);
 void verdict_prohibited(struct rule *rule);
+/* No match: the element that the match before found in `set`, a timeout set, lasts `timeout_ms` from now. */
+void prolong_found(struct rule *rule, const char *set, uint64_t timeout_ms);
 /* No verdict: the element of the packet's destination in `set`, a timeout set, which the rule found there with
  * match_destination_in() as its last match, lasts `timeout_ms` from now. */
 void rule_prolongs(struct rule *rule, const char *set, uint64_t timeout_ms);

@@ -1,16 +1,22 @@
 #include "nft/flows.h"
 
+#include "nft/devices.h"
 #include "nft/own.h"
 #include "nft/ports.h"
 #include "nft/sockets.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_conntrack_tcp.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Until the flow's next packet. */
+#define REMEMBERED_TCP_S 432000 /* the kernel's own, nf_conntrack_tcp_timeout_established */
+#define REMEMBERED_UDP_S 120    /* nf_conntrack_udp_timeout_stream */
 
 struct finder {
     bool (*meant)(const struct finder *finder, const struct flow *flow);
@@ -41,13 +47,11 @@ static bool read_address(const struct nlattr *v4, const struct nlattr *v6, const
         addr = ip_from_v6(mnl_attr_get_payload(v6));
     else
         return false;
-    if (!port || mnl_attr_get_payload_len(port) != 2)
-        return false;
-    *ret = sock_addr_make(&addr, ntohs(mnl_attr_get_u16(port)));
+    *ret = sock_addr_make(&addr, port && mnl_attr_get_payload_len(port) == 2 ? ntohs(mnl_attr_get_u16(port)) : 0);
     return true;
 }
 
-/* False for protocols without ports, and for zones. */
+/* False for zones. Protocols without ports have the port 0. */
 static bool read_tuple(const struct nlattr *tuple, uint8_t *protocol, struct sock_addr *source,
                        struct sock_addr *destination)
 {
@@ -62,8 +66,7 @@ static bool read_tuple(const struct nlattr *tuple, uint8_t *protocol, struct soc
     if (!proto[CTA_PROTO_NUM] || mnl_attr_get_payload_len(proto[CTA_PROTO_NUM]) != 1)
         return false;
     *protocol = mnl_attr_get_u8(proto[CTA_PROTO_NUM]);
-    return (*protocol == IPPROTO_TCP || *protocol == IPPROTO_UDP) &&
-           read_address(ip[CTA_IP_V4_SRC], ip[CTA_IP_V6_SRC], proto[CTA_PROTO_SRC_PORT], source) &&
+    return read_address(ip[CTA_IP_V4_SRC], ip[CTA_IP_V6_SRC], proto[CTA_PROTO_SRC_PORT], source) &&
            read_address(ip[CTA_IP_V4_DST], ip[CTA_IP_V6_DST], proto[CTA_PROTO_DST_PORT], destination);
 }
 
@@ -82,17 +85,30 @@ static bool is_unseen_dns(const struct finder *finder, const struct flow *flow)
     return sock_addr_port(&flow->remote) == PORT_DNS && sock_addr_port(&flow->peer) == PORT_DNS;
 }
 
-/* TCP connections stay in the list for minutes after their end. */
-static bool is_over(const struct nlattr *protoinfo)
+/* The kernel has it that somebody outside opened it. A TCP connection says whether that is so: of one that it found under
+ * way it does not compare the windows. Datagrams do not say it. */
+static bool is_doubtful(const struct finder *finder, const struct flow *flow)
+{
+    return !own_has(finder->own, &flow->local) && own_has(finder->own, &flow->peer) &&
+           flow->protocol != IPPROTO_ICMP && flow->protocol != IPPROTO_ICMPV6 &&
+           (flow->protocol != IPPROTO_TCP || flow->picked_up);
+}
+
+static void read_tcp(const struct nlattr *protoinfo, struct flow *flow)
 {
     const struct nlattr *protocols[CTA_PROTOINFO_MAX + 1] = {0}, *tcp[CTA_PROTOINFO_TCP_MAX + 1] = {0};
     if (protoinfo)
         index_nest(protoinfo, protocols, CTA_PROTOINFO_MAX);
     if (protocols[CTA_PROTOINFO_TCP])
         index_nest(protocols[CTA_PROTOINFO_TCP], tcp, CTA_PROTOINFO_TCP_MAX);
-    const struct nlattr *state = tcp[CTA_PROTOINFO_TCP_STATE];
-    return state && mnl_attr_get_payload_len(state) == 1 && mnl_attr_get_u8(state) >= TCP_CONNTRACK_LAST_ACK &&
-           mnl_attr_get_u8(state) <= TCP_CONNTRACK_CLOSE;
+    const struct nlattr *state = tcp[CTA_PROTOINFO_TCP_STATE], *flags = tcp[CTA_PROTOINFO_TCP_FLAGS_ORIGINAL];
+    /* TCP connections stay in the list for minutes after their end. */
+    flow->over = state && mnl_attr_get_payload_len(state) == 1 && mnl_attr_get_u8(state) >= TCP_CONNTRACK_LAST_ACK &&
+                 mnl_attr_get_u8(state) <= TCP_CONNTRACK_CLOSE;
+    struct nf_ct_tcp_flags options = {0};
+    if (flags && mnl_attr_get_payload_len(flags) >= sizeof(options))
+        memcpy(&options, mnl_attr_get_payload(flags), sizeof(options));
+    flow->picked_up = options.flags & IP_CT_TCP_FLAG_BE_LIBERAL;
 }
 
 static int hand_over(struct finder *finder)
@@ -116,9 +132,11 @@ static int take_entry(void *ctx, const struct nlmsghdr *answer)
     uint8_t protocol;
     if (parts[CTA_ZONE] || !parts[CTA_ID] || mnl_attr_get_payload_len(parts[CTA_ID]) != 4 ||
         !read_tuple(parts[CTA_TUPLE_ORIG], &flow.protocol, &flow.local, &flow.remote) ||
-        !read_tuple(parts[CTA_TUPLE_REPLY], &protocol, &flow.peer, &back) || !finder->meant(finder, &flow))
+        !read_tuple(parts[CTA_TUPLE_REPLY], &protocol, &flow.peer, &back))
         return 0;
-    flow.over = is_over(parts[CTA_PROTOINFO]);
+    read_tcp(parts[CTA_PROTOINFO], &flow);
+    if (!finder->meant(finder, &flow))
+        return 0;
     flow.id = mnl_attr_get_u32(parts[CTA_ID]);
     flow.tuple_len = mnl_attr_get_payload_len(parts[CTA_TUPLE_ORIG]);
     if (flow.tuple_len > sizeof(flow.tuple))
@@ -203,6 +221,12 @@ int flows_find_dns(struct conn *conn, struct buf *ret, struct why *why)
     return list(conn, &finder, why);
 }
 
+int flows_find_doubtful(struct conn *conn, struct buf *ret, struct why *why)
+{
+    struct finder finder = {.meant = is_doubtful, .take = append, .ctx = ret};
+    return list(conn, &finder, why);
+}
+
 static int nothing(void *ctx, const struct nlmsghdr *answer)
 {
     return 0;
@@ -222,14 +246,13 @@ int flows_end(struct conn *conn, const struct buf *flows, struct why *why)
 {
     const struct flow *flow = (const struct flow *)flows->data;
     _cleanup_close_ int fd = sockets_open();
+    _cleanup_devices_ struct if_nameindex *devices = if_nameindex();
     for (size_t left = flows->len / sizeof(*flow); left > 0; left--, flow++) {
-        bool gone = fd >= 0 && sockets_destroy(fd, flow);
-        /* While the entry is there, all packets of the flow have the sandbox as their origin and are refused. Without
-         * it the server's next one would make an entry of a connection from outside, whose replies pass. With TCP that
-         * reply is the reset which ends it, provided that the socket is gone. */
-        if (!gone || flow->protocol != IPPROTO_TCP || !flow->tuple_len)
-            continue;
-        int error = delete_entry(conn, flow, why);
+        if (fd >= 0 && (flow->protocol == IPPROTO_TCP || flow->protocol == IPPROTO_UDP))
+            sockets_destroy(fd, flow, devices);
+        /* Whatever became of the socket: what it sends from now on is a new flow to the rules, however long it waits
+         * with that. The far end cannot make the entry anew, see chain_inbound(). */
+        int error = flow->tuple_len ? delete_entry(conn, flow, why) : 0;
         if (error)
             return error;
     }
@@ -243,4 +266,56 @@ int flows_forget(struct conn *conn, const struct buf *flows, struct why *why)
     for (size_t left = flows->len / sizeof(*flow); left > 0 && !error; left--, flow++)
         error = delete_entry(conn, flow, why);
     return error;
+}
+
+static void put_tuple(struct nlmsghdr *nlh, uint16_t type, uint8_t protocol, const struct sock_addr *source,
+                      const struct sock_addr *destination)
+{
+    struct ip_addr from = sock_addr_ip(source), to = sock_addr_ip(destination);
+    bool v4 = from.family == AF_INET;
+    struct nlattr *tuple = mnl_attr_nest_start(nlh, type);
+    struct nlattr *part = mnl_attr_nest_start(nlh, CTA_TUPLE_IP);
+    mnl_attr_put(nlh, v4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, ip_size(from.family), from.bytes);
+    mnl_attr_put(nlh, v4 ? CTA_IP_V4_DST : CTA_IP_V6_DST, ip_size(to.family), to.bytes);
+    mnl_attr_nest_end(nlh, part);
+    part = mnl_attr_nest_start(nlh, CTA_TUPLE_PROTO);
+    mnl_attr_put_u8(nlh, CTA_PROTO_NUM, protocol);
+    mnl_attr_put_u16(nlh, CTA_PROTO_SRC_PORT, htons(sock_addr_port(source)));
+    mnl_attr_put_u16(nlh, CTA_PROTO_DST_PORT, htons(sock_addr_port(destination)));
+    mnl_attr_nest_end(nlh, part);
+    mnl_attr_nest_end(nlh, tuple);
+}
+
+/* As if it had been seen to be opened; windows are not compared, since nothing is known of them. */
+static void put_established(struct nlmsghdr *nlh)
+{
+    const struct nf_ct_tcp_flags liberal = {.flags = IP_CT_TCP_FLAG_BE_LIBERAL, .mask = IP_CT_TCP_FLAG_BE_LIBERAL};
+    struct nlattr *info = mnl_attr_nest_start(nlh, CTA_PROTOINFO);
+    struct nlattr *tcp = mnl_attr_nest_start(nlh, CTA_PROTOINFO_TCP);
+    mnl_attr_put_u8(nlh, CTA_PROTOINFO_TCP_STATE, TCP_CONNTRACK_ESTABLISHED);
+    mnl_attr_put(nlh, CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, sizeof(liberal), &liberal);
+    mnl_attr_put(nlh, CTA_PROTOINFO_TCP_FLAGS_REPLY, sizeof(liberal), &liberal);
+    mnl_attr_nest_end(nlh, tcp);
+    mnl_attr_nest_end(nlh, info);
+}
+
+int flows_remember(struct conn *conn, const struct buf *flows, struct why *why)
+{
+    const struct flow *flow = (const struct flow *)flows->data;
+    for (size_t left = flows->len / sizeof(*flow); left > 0; left--, flow++) {
+        _Alignas(struct nlmsghdr) char room[512];
+        bool tcp = flow->protocol == IPPROTO_TCP;
+        struct nlmsghdr *nlh =
+            question(room, IPCTNL_MSG_CT_NEW, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, flow->local.sa.sa_family);
+        put_tuple(nlh, NLA_F_NESTED | CTA_TUPLE_ORIG, flow->protocol, &flow->local, &flow->remote);
+        put_tuple(nlh, NLA_F_NESTED | CTA_TUPLE_REPLY, flow->protocol, &flow->remote, &flow->local);
+        mnl_attr_put_u32(nlh, CTA_STATUS, htonl(IPS_SEEN_REPLY | IPS_ASSURED | IPS_CONFIRMED));
+        mnl_attr_put_u32(nlh, CTA_TIMEOUT, htonl(tcp ? REMEMBERED_TCP_S : REMEMBERED_UDP_S));
+        if (tcp)
+            put_established(nlh);
+        int error = conn_ask(conn, room, nlh->nlmsg_len, nothing, NULL, why);
+        if (error && error != -EEXIST) /* it sent something in the meantime */
+            return error;
+    }
+    return 0;
 }

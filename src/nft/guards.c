@@ -1,7 +1,9 @@
 #include "nft/guards.h"
 
+#include "nft/changes.h"
 #include "nft/expr.h"
 #include "nft/frame_expr.h"
+#include "nft/older.h"
 #include "nft/sets.h"
 #include "nft/table.h"
 #include "nft/way_expr.h"
@@ -211,15 +213,67 @@ static void chain_replies(struct batch *batch, const struct nft_settings *settin
     rules_for_sources(batch, "revoked", NF_DROP);
 }
 
-void chain_inbound(struct batch *batch, const struct nft_settings *settings)
+/* First packets from outside. Whoever sends one counts as who opened the flow, and answers to it pass before every
+ * deny. So the far end of a flow that the sandbox opened may not be taken for that when conntrack has no entry of it,
+ * because it is older than the rules, was ended or had its time. */
+static void chain_arrivals(struct batch *batch, const char *revoked)
+{
+    char name[SET_NAME_MAX];
+    table_add_chain(batch, "arrivals");
+    struct rule rule = rule_begin(batch, "arrivals");
+    match_from_loopback(&rule);
+    verdict(&rule, NF_ACCEPT, NULL);
+    rule = rule_begin(batch, "arrivals"); /* conntrack would pick the connection up, nf_conntrack_tcp_loose */
+    match_new_tcp(&rule, NFT_CMP_NEQ);
+    verdict(&rule, NF_DROP, NULL);
+    rule = rule_begin(batch, "arrivals");
+    match_protocol(&rule, IPPROTO_TCP);
+    verdict(&rule, NF_ACCEPT, NULL);
+    for (size_t i = 0; i < 2 && revoked; i++) { /* for as long as they go on */
+        rule = rule_begin(batch, "arrivals");
+        match_source_in(&rule, families[i], set_name(revoked, families[i], name));
+        prolong_found(&rule, name, REVOKED_S * MS_PER_S);
+        verdict(&rule, NF_DROP, NULL);
+    }
+}
+
+static void add_inbound(struct batch *batch)
 {
     struct table_hook hook = {
         .type = "filter", .number = NF_INET_LOCAL_IN, .priority = PRIORITY_FILTER, .policy = NF_ACCEPT};
-    chain_replies(batch, settings);
     table_add_base_chain(batch, "inbound", &hook);
-    /* Whoever opened a connection from outside sends in its original direction. Errors of routers are "related". */
+}
+
+static void inbound_arrivals(struct batch *batch)
+{
     struct rule rule = rule_begin(batch, "inbound");
-    match_ct_reply(&rule);
-    match_ct_state(&rule, NF_CT_STATE_BIT(IP_CT_ESTABLISHED));
-    verdict(&rule, NFT_GOTO, "replies");
+    match_ct_state(&rule, NF_CT_STATE_BIT(IP_CT_NEW));
+    verdict(&rule, NFT_GOTO, "arrivals");
+}
+
+void chain_inbound(struct batch *batch, const struct nft_settings *settings, bool zones)
+{
+    chain_arrivals(batch, "revoked");
+    older_rules(batch, "arrivals");
+    if (zones)
+        chain_replies(batch, settings);
+    add_inbound(batch);
+    if (zones) {
+        /* Whoever opened a connection from outside sends in its original direction. Errors of routers are "related". */
+        struct rule rule = rule_begin(batch, "inbound");
+        match_ct_reply(&rule);
+        match_ct_state(&rule, NF_CT_STATE_BIT(IP_CT_ESTABLISHED));
+        verdict(&rule, NFT_GOTO, "replies");
+    }
+    inbound_arrivals(batch);
+}
+
+void chain_inbound_closed(struct batch *batch)
+{
+    chain_arrivals(batch, NULL);
+    struct rule rule = rule_begin(batch, "arrivals");
+    match_protocol(&rule, IPPROTO_UDP);
+    verdict(&rule, NF_DROP, NULL);
+    add_inbound(batch);
+    inbound_arrivals(batch);
 }

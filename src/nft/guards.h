@@ -31,8 +31,12 @@ void chain_leaving(struct batch *batch, const struct nft_settings *settings);
  * loopback and forwarding switched on the application could have itself routed. */
 void chain_forward(struct batch *batch);
 /* `inbound`: what denied and revoked peers go on sending to sockets that cannot be ended, since they talk to others as
- * well. Uses the sets of addresses, and OWN_ZONE to let the sidecar's upstreams answer. TCP is left to the resets of
- * `egress`, by which both ends learn that it is over. */
-void chain_inbound(struct batch *batch, const struct nft_settings *settings);
+ * well. Uses the sets of addresses, and OWN_ZONE to let the sidecar's upstreams answer; without `zones` it is left out.
+ * TCP is left to the resets of `egress`. And first packets from outside that no client sends, but the far end of a flow
+ * that the sandbox opened: with an entry in conntrack that began with them, the sandbox's packets would be replies to a
+ * connection from outside. Uses the sets of older.h. */
+void chain_inbound(struct batch *batch, const struct nft_settings *settings, bool zones);
+/* The same for a closed sandbox, whose sets and older flows nobody knows: no datagram opens anything. */
+void chain_inbound_closed(struct batch *batch);
 
 #endif

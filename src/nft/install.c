@@ -4,6 +4,7 @@
 #include "nft/devices.h"
 #include "nft/frames.h"
 #include "nft/guards.h"
+#include "nft/older.h"
 #include "nft/peer_chains.h"
 #include "nft/peer_memory.h"
 #include "nft/plan.h"
@@ -42,6 +43,8 @@ static int try_tables(struct install *install, struct conn *conn, const struct t
         changes_encode_all(tables->changes, batch, clock_monotonic_ns());
     if (tables->settings->log_peers)
         peer_memory_carry(conn, batch);
+    if (tables->settings->filter && !tables->settings->audit)
+        older_carry(conn, batch);
     if (guards)
         frames_plan(batch, devices, !tables->settings->filter);
     else if (can_guard)

@@ -1,7 +1,7 @@
 #include "nft/learn.h"
 
 #include "base/loop.h"
-#include "nft/nft.h"
+#include "nft/nft_policy.h"
 
 #include <errno.h>
 
@@ -35,21 +35,24 @@ uint64_t learned_until(const struct changes *changes, const struct ip_addr *addr
     return lease->expires_ns;
 }
 
-int learn_address(struct changes *changes, const struct learned *learned, uint64_t now_ns)
+int learn_address(struct changes *changes, const struct nft_policy *policy, const struct learned *learned,
+                  uint64_t now_ns)
 {
     enum timed_set set = allow_set(learned->addr.family), revoked_in = revoked_set(learned->addr.family);
     uint64_t until = now_ns + nft_lease_seconds(learned->ttl) * NS_PER_S;
     struct lease *lease = leases_find(changes_leases(changes, set), &learned->addr);
     if (!lease && changes_add(changes, set, &learned->addr, until, &lease))
         return -ENOMEM;
-    int added = names_add(&lease->names, learned->name, learned->name_len, until);
-    if (added < 0)
-        return added;
-    if (added || !will_do(lease, until)) {
+    /* Renewed first: that keeps the names as they are for a roll-back. */
+    if (!names_has(&lease->names, learned->name, learned->name_len) || !will_do(lease, until)) {
         int error = changes_renew(changes, set, lease, until > lease->expires_ns ? until : lease->expires_ns);
         if (error)
             return error;
     }
+    if (names_add(&lease->names, learned->name, learned->name_len, until) < 0)
+        return -ENOMEM;
     struct lease *revoked = leases_find(changes_leases(changes, revoked_in), &learned->addr);
-    return revoked && !lease_is_held(revoked) ? changes_drop(changes, revoked_in, revoked) : 0;
+    if (!revoked || lease_is_held(revoked) || nft_policy_denies(policy, &learned->addr))
+        return 0;
+    return changes_drop(changes, revoked_in, revoked);
 }

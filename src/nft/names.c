@@ -73,13 +73,33 @@ static int reserve(struct names *names, size_t len)
     return 0;
 }
 
-int names_add(struct names *names, const uint8_t *wire, size_t len, uint64_t expires_ns)
+static struct record *find_record(const struct names *names, const uint8_t *wire, size_t len)
 {
     struct record *record;
     FOR_EACH_RECORD(record, names)
     {
-        if (record->len != len || memcmp(record->wire, wire, len) != 0)
-            continue;
+        if (record->len == len && memcmp(record->wire, wire, len) == 0)
+            return record;
+    }
+    return NULL;
+}
+
+bool names_has(const struct names *names, const uint8_t *wire, size_t len)
+{
+    return find_record(names, wire, len) != NULL;
+}
+
+void names_swap(struct names *a, struct names *b)
+{
+    struct names other = *a;
+    *a = *b;
+    *b = other;
+}
+
+int names_add(struct names *names, const uint8_t *wire, size_t len, uint64_t expires_ns)
+{
+    struct record *record = find_record(names, wire, len);
+    if (record) {
         if (record->expires_ns < expires_ns)
             record->expires_ns = expires_ns;
         return 0;

@@ -24,6 +24,9 @@ void names_clear(struct names *names);
 /* Remembers a name in wire format (1..255 octets), or that a known one holds longer. 1 when the name is new, 0 when it
  * was known, -ENOMEM. */
 int names_add(struct names *names, const uint8_t *wire, size_t len, uint64_t expires_ns);
+/* Whether this name is among them. */
+bool names_has(const struct names *names, const uint8_t *wire, size_t len);
+void names_swap(struct names *a, struct names *b);
 /* A copy in `ret`, which is empty before. 0 or -ENOMEM. */
 int names_copy(const struct names *names, struct names *ret);
 /* Marks the names that are no longer allowed, says whether there are any, and returns until when the others hold: 0

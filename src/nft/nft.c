@@ -232,7 +232,7 @@ static int learn(struct nft *nft, const struct learned *learned, size_t n, uint6
 {
     int error = 0;
     for (size_t i = 0; i < n && !error; i++)
-        error = learn_address(nft->changes, &learned[i], now_ns);
+        error = learn_address(nft->changes, &nft->policy, &learned[i], now_ns);
     if (!error && !changes_count(nft->changes))
         return 0;
     if (!error)

@@ -74,3 +74,9 @@ int nft_policy_copy(const struct nft_policy *policy, struct nft_policy *ret)
     *ret = copy;
     return 0;
 }
+
+bool nft_policy_denies(const struct nft_policy *policy, const struct ip_addr *addr)
+{
+    return ip_ranges_refuse(&policy->always_deny, addr) ||
+           (!ip_ranges_contain(&policy->always_allow, addr) && ip_ranges_refuse(&policy->deny, addr));
+}

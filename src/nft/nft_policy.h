@@ -13,6 +13,8 @@ void nft_policy_done(struct nft_policy *policy);
 const char *nft_policy_stem(size_t i);
 const struct ip_ranges *nft_policy_ranges(const struct nft_policy *policy, size_t i);
 void nft_policy_set_ranges(struct nft_policy *policy, size_t i, const struct ip_ranges *ranges);
+/* Whether a range denies this address, whatever names lead to it. */
+bool nft_policy_denies(const struct nft_policy *policy, const struct ip_addr *addr);
 /* Whether the addresses of this set are let through, else refused. */
 bool nft_policy_allows(size_t i);
 

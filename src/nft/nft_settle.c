@@ -8,6 +8,7 @@
 #include "nft/inspect.h"
 #include "nft/nft_policy.h"
 #include "nft/nft_state.h"
+#include "nft/older.h"
 #include "nft/peer_chains.h"
 #include "nft/sockets.h"
 
@@ -89,7 +90,7 @@ static int refuse_flows(struct nft *nft, struct cut *cut, const struct buf *flow
         if (nft->overtaken && cut_allows(&in_force, &peer))
             nft->has_spared = true;
         else
-            error = cut_refuse(cut, &peer);
+            error = cut_refuse(cut, flow);
     }
     if (!error)
         error = changes_make_room(nft->changes);
@@ -111,36 +112,74 @@ static struct cut make_cut(struct nft *nft)
                         .now_ns = clock_monotonic_ns()};
 }
 
-static bool wants(void *ctx, const struct flow *flow)
-{
-    return cut_wants(ctx, flow);
-}
-
-/* Connections from before conntrack looked at packets have no entry: only their sockets tell of them. At once, since a
- * socket does not say whether it was redirected to us a moment later. */
-static int end_untracked(struct nft *nft, struct why *why)
+/* From now on only clients make entries of connections from outside: see chain_inbound(). Those from before that others
+ * may have made are taken away, so that the next packet decides. */
+static int forget_doubtful(struct nft *nft, const bool older[UINT16_MAX + 1], struct why *why)
 {
     _cleanup_buf_ struct buf flows = {0};
-    _cleanup_close_ int fd = sockets_open();
-    struct cut cut = make_cut(nft);
-    if (fd < 0)
-        return why_set(why, fd, "cannot ask for sockets: %s", strerror(-fd));
-    int error = sockets_find(fd, nft->settings->mark, wants, &cut, &flows, why);
-    return error ? error : flows_end(nft->conn, &flows, why);
+    batch_begin(nft->batch);
+    older_put_ports(nft->batch, older);
+    int error = nft_commit(nft, nft->batch, why);
+    if (!error)
+        error = flows_find_doubtful(nft->conn, &flows, why);
+    return error ? error : flows_forget(nft->conn, &flows, why);
 }
 
-/* The same when conntrack cannot be listed. */
+/* Connections from before conntrack looked at packets have no entry: only their sockets tell of them. Those that the
+ * policy refuses end, those that it allows get one. */
+static int judge_untracked(struct nft *nft, const struct buf *sockets, struct why *why)
+{
+    _cleanup_buf_ struct buf ended = {0}, kept = {0};
+    struct cut cut = make_cut(nft);
+    const struct flow *flow = (const struct flow *)sockets->data;
+    for (size_t left = sockets->len / sizeof(*flow); left > 0; left--, flow++) {
+        struct ip_addr peer = sock_addr_ip(&flow->peer);
+        if (cut_wants(&cut, flow))
+            buf_append(&ended, flow, sizeof(*flow));
+        else if (!cut_spares(nft->settings, flow) && cut_allows(&cut, &peer))
+            buf_append(&kept, flow, sizeof(*flow));
+    }
+    if (ended.failed || kept.failed)
+        return why_set(why, -ENOMEM, "out of memory");
+    int error = flows_end(nft->conn, &ended, why);
+    return error ? error : flows_remember(nft->conn, &kept, why);
+}
+
+/* What is older than the first rules. At once, since a socket does not say whether it was redirected to us a moment
+ * later. */
+static int judge_older(struct nft *nft, struct why *why)
+{
+    _cleanup_buf_ struct buf sockets = {0};
+    _cleanup_close_ int fd = sockets_open();
+    if (fd < 0)
+        return why_set(why, fd, "cannot ask for sockets: %s", strerror(-fd));
+    _cleanup_free_ bool *older = calloc(UINT16_MAX + 1, sizeof(*older));
+    if (!older)
+        return why_set(why, -ENOMEM, "out of memory");
+    int error = sockets_find(fd, nft->settings->mark, &sockets, older, why);
+    if (!error)
+        error = forget_doubtful(nft, older, why);
+    return error ? error : judge_untracked(nft, &sockets, why);
+}
+
+/* When conntrack cannot be listed. */
 static int end_by_sockets(struct nft *nft, struct why *why)
 {
-    _cleanup_buf_ struct buf flows = {0};
+    _cleanup_buf_ struct buf sockets = {0}, ended = {0};
     _cleanup_close_ int fd = sockets_open();
     struct cut cut = make_cut(nft);
     if (fd < 0)
         return why_set(why, fd, "cannot ask for sockets: %s", strerror(-fd));
-    int error = sockets_find(fd, nft->settings->mark, wants, &cut, &flows, why);
+    int error = sockets_find(fd, nft->settings->mark, &sockets, NULL, why);
+    const struct flow *flow = (const struct flow *)sockets.data;
+    for (size_t left = sockets.len / sizeof(*flow); left > 0 && !error; left--, flow++)
+        if (cut_wants(&cut, flow))
+            buf_append(&ended, flow, sizeof(*flow));
+    if (ended.failed)
+        return why_set(why, -ENOMEM, "out of memory");
     if (!error)
-        error = refuse_flows(nft, &cut, &flows, why);
-    return error ? error : flows_end(nft->conn, &flows, why);
+        error = refuse_flows(nft, &cut, &ended, why);
+    return error ? error : flows_end(nft->conn, &ended, why);
 }
 
 static int choose_cut(void *ctx, struct buf *flows, struct why *why)
@@ -217,7 +256,7 @@ static void start_walk(struct nft *nft)
     }
     unsigned delay_ms = nft->is_first && nft->was_quiet ? QUIET_START_MS : 0;
     nft->was_quiet = false;
-    int error = nft->is_first && !nft->no_sockets ? end_untracked(nft, &why) : 0;
+    int error = nft->is_first && !nft->no_sockets ? judge_older(nft, &why) : 0;
     if (!error)
         error = flow_walk_start(nft->settings->mailbox, &hooks, delay_ms, &nft->walk, &why);
     if (error)
@@ -288,7 +327,7 @@ static int report_flows(void *ctx, struct buf *flows, struct why *why)
                                     .now_ns = clock_monotonic_ns()};
     const struct flow *flow = (const struct flow *)flows->data;
     for (size_t left = flows->len / sizeof(*flow); left > 0; left--, flow++)
-        if (!flow->over && inspect_flow(&inspection, flow))
+        if ((flow->protocol == IPPROTO_TCP || flow->protocol == IPPROTO_UDP) && !flow->over && inspect_flow(&inspection, flow))
             what->report_flow(what->ctx, flow->protocol, &flow->peer);
     buf_clear(flows); /* none is ended */
     return 0;

@@ -5,6 +5,7 @@
 #include "nft/guards.h"
 #include "nft/kept.h"
 #include "nft/nft_policy.h"
+#include "nft/older.h"
 #include "nft/peer_chains.h"
 #include "nft/resolver_chains.h"
 #include "nft/sets.h"
@@ -147,15 +148,15 @@ bool plan_install(struct batch *batch, const struct nft_settings *settings, cons
     }
     uint32_t size = settings->max_addresses + SET_SLACK;
     set_pair(batch, "dyn_allow", NFT_SET_TIMEOUT | NFT_SET_EVAL, size);
-    set_pair(batch, "revoked", NFT_SET_TIMEOUT, size);
+    set_pair(batch, "revoked", NFT_SET_TIMEOUT | NFT_SET_EVAL, size);
     peers_declare(batch, settings);
     bool gated = has_ranges(settings, policy);
     chain_egress(batch, settings, policy->default_allow, gated);
     if (settings->audit)
         return gated;
     chain_forward(batch);
-    if (zones)
-        chain_inbound(batch, settings);
+    older_declare(batch);
+    chain_inbound(batch, settings, zones);
     return gated;
 }
 
@@ -235,5 +236,6 @@ void plan_closed(struct batch *batch, unsigned lacks)
     chain_egress_closed(batch, lacks & LACKS_REJECT);
     chain_forged(batch, false, lacks);
     chain_forward(batch);
+    chain_inbound_closed(batch);
     chain_leaving(batch, &nobody);
 }

@@ -3,6 +3,7 @@
 #include "base/ip_ranges.h"
 #include "base/loop.h"
 #include "nft/ended.h"
+#include "nft/nft_policy.h"
 
 #include <errno.h>
 
@@ -85,6 +86,15 @@ static int give_back(struct revocation *revocation, const struct lease *revoked,
     return names_copy(&revoked->names, &lease->names);
 }
 
+/* Whether it was learned, and an allowed name still holds. */
+static bool is_kept(const struct revocation *revocation, const struct ip_addr *addr)
+{
+    bool any_denied;
+    struct lease *lease = leases_find(changes_leases(revocation->changes, allow_set(addr->family)), addr);
+    return lease && names_mark_denied(&lease->names, revocation->now_ns, revocation->allowed, revocation->ctx,
+                                      &any_denied) != 0;
+}
+
 static int judge_revoked(struct revocation *revocation, enum timed_set set, struct lease *lease)
 {
     bool any_denied;
@@ -92,8 +102,10 @@ static int judge_revoked(struct revocation *revocation, enum timed_set set, stru
     uint64_t until =
         names_mark_denied(&lease->names, revocation->now_ns, revocation->allowed, revocation->ctx, &any_denied);
     names_unmark(&lease->names);
-    /* Without a name: an address that a policy had allowed as such. */
-    bool open = !lease->names.len && revocation->policy->default_allow;
+    if (nft_policy_denies(revocation->policy, &lease->addr)) /* and what its far end sends stays out */
+        return 0;
+    /* Without a name: an address that a policy had allowed as such, or had denied whatever its names. */
+    bool open = !lease->names.len && (revocation->policy->default_allow || is_kept(revocation, &lease->addr));
     if (!open && !any_allowed && !allowed_by_address(revocation->policy, &lease->addr))
         return 0;
     int error = until ? give_back(revocation, lease, until) : 0;

@@ -62,6 +62,19 @@ void set_of_peers(struct batch *batch, const char *stem, uint8_t family, uint32_
             address << 2 * KEY_TYPE_BITS | KEY_PROTOCOL << KEY_TYPE_BITS | KEY_PORT, peer_key_size(family), size);
 }
 
+void set_of_flows(struct batch *batch, const char *stem, uint8_t family, uint32_t size)
+{
+    char name[SET_NAME_MAX];
+    uint32_t address = family == AF_INET ? KEY_IPV4 : KEY_IPV6;
+    declare(batch, set_name(stem, family, name), batch_next_set_id(batch), NFT_SET_TIMEOUT | NFT_SET_EVAL,
+            address << 2 * KEY_TYPE_BITS | KEY_PORT << KEY_TYPE_BITS | KEY_PORT, peer_key_size(family), size);
+}
+
+void set_of_ports(struct batch *batch, const char *name)
+{
+    declare(batch, name, batch_next_set_id(batch), NFT_SET_TIMEOUT, KEY_PORT, sizeof(uint16_t), 0);
+}
+
 void set_of_numbers(struct batch *batch, const char *name)
 {
     declare(batch, name, batch_next_set_id(batch), 0, KEY_PORT, sizeof(uint16_t), 0);

@@ -23,6 +23,10 @@ void set_of_endpoints(struct batch *batch, const char *stem, uint8_t family);
 /* The same for addresses, protocols and ports that rules remember for a time. */
 void set_of_peers(struct batch *batch, const char *stem, uint8_t family, uint32_t size);
 size_t peer_key_size(uint8_t family);
+/* The same for addresses with their port and the port here; the keys have that size, too. */
+void set_of_flows(struct batch *batch, const char *stem, uint8_t family, uint32_t size);
+/* A set of ports, each for a time. */
+void set_of_ports(struct batch *batch, const char *name);
 /* A set of 16-bit numbers in network order. */
 void set_of_numbers(struct batch *batch, const char *name);
 #define ENDPOINT_KEY_MAX 20

@@ -63,21 +63,28 @@ static int ask_diag(int fd, uint16_t type, const struct flow *flow, const struct
 }
 
 /* Looks before it destroys: the kernel would take a listening socket, or one that talks to many, for want of another.
- * True when there is no socket of this flow any more. */
-bool sockets_destroy(int fd, const struct flow *flow)
+ * -ENOENT when it finds none: a socket that is bound to a device is found by that only, 0 being none. */
+static int destroy_on(int fd, const struct flow *flow, uint32_t device)
 {
     struct inet_diag_msg found;
     struct inet_diag_sockid id = socket_id(&flow->local, &flow->remote);
     /* Looking for a UDP socket wants the ends the other way round, destroying it does not. */
     struct inet_diag_sockid wanted = flow->protocol == IPPROTO_UDP ? socket_id(&flow->remote, &flow->local) : id;
+    id.idiag_if = wanted.idiag_if = device;
     int error = ask_diag(fd, SOCK_DIAG_BY_FAMILY, flow, &wanted, &found);
     if (error)
-        return error == -ENOENT;
+        return error;
     if (found.id.idiag_dport != id.idiag_dport)
-        return flow->protocol == IPPROTO_TCP;
+        return -ENOENT;
     memcpy(id.idiag_cookie, found.id.idiag_cookie, sizeof(id.idiag_cookie));
-    error = ask_diag(fd, SOCK_DESTROY, flow, &id, NULL);
-    return !error || error == -ENOENT;
+    return ask_diag(fd, SOCK_DESTROY, flow, &id, NULL);
+}
+
+void sockets_destroy(int fd, const struct flow *flow, const struct if_nameindex *devices)
+{
+    int error = destroy_on(fd, flow, 0);
+    for (; devices && devices->if_index && error == -ENOENT; devices++)
+        error = destroy_on(fd, flow, devices->if_index);
 }
 
 /* --- listing --- */
@@ -85,6 +92,7 @@ bool sockets_destroy(int fd, const struct flow *flow)
 struct listing {
     struct buf sockets;                /* of struct flow: the connected ones */
     uint8_t served[2][UINT16_MAX + 1]; /* ports that listen, TCP's and UDP's */
+    bool *udp;     /* ports that have a socket of UDP */
     uint8_t protocol;
     uint32_t mark; /* of the sidecar's own */
 };
@@ -118,6 +126,8 @@ static void take_socket(struct listing *listing, const struct nlmsghdr *nlh)
 {
     const struct inet_diag_msg *found = mnl_nlmsg_get_payload(nlh);
     bool tcp = listing->protocol == IPPROTO_TCP;
+    if (listing->udp && !tcp && !has_mark(nlh, listing->mark))
+        listing->udp[ntohs(found->id.idiag_sport)] = true;
     if (found->idiag_state == (tcp ? LISTEN : CLOSE)) {
         listing->served[!tcp][ntohs(found->id.idiag_sport)] = 1;
         return;
@@ -180,8 +190,7 @@ static int list_all(int fd, struct listing *listing)
     return 0;
 }
 
-int sockets_find(int fd, uint32_t mark, bool (*wanted)(void *ctx, const struct flow *flow), void *ctx, struct buf *ret,
-                 struct why *why)
+int sockets_find(int fd, uint32_t mark, struct buf *ret, bool ret_udp[UINT16_MAX + 1], struct why *why)
 {
     _cleanup_own_ struct ifaddrs *own = NULL;
     if (getifaddrs(&own))
@@ -190,11 +199,11 @@ int sockets_find(int fd, uint32_t mark, bool (*wanted)(void *ctx, const struct f
     if (!listing)
         return why_set(why, -ENOMEM, "out of memory");
     listing->mark = mark;
+    listing->udp = ret_udp;
     int error = list_all(fd, listing);
     const struct flow *flow = (const struct flow *)listing->sockets.data;
     for (size_t left = listing->sockets.len / sizeof(*flow); left > 0 && !error; left--, flow++) {
-        if (listing->served[flow->protocol != IPPROTO_TCP][sock_addr_port(&flow->local)] || own_has(own, &flow->peer) ||
-            !wanted(ctx, flow))
+        if (listing->served[flow->protocol != IPPROTO_TCP][sock_addr_port(&flow->local)] || own_has(own, &flow->peer))
             continue;
         buf_append(ret, flow, sizeof(*flow));
         error = ret->failed ? -ENOMEM : 0;

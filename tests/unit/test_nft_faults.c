@@ -68,6 +68,29 @@ START_TEST(what_could_not_be_sent_changes_nothing)
 }
 END_TEST
 
+/* What the kernel does not know of a lease, ours must not either: a name that it bears only here would keep the address
+ * open when the one that the kernel knows of is denied. */
+START_TEST(a_name_that_could_not_be_sent_is_forgotten)
+{
+    struct nft *nft = installed(&plain, &deny_all);
+    struct lease_info info;
+    struct ip_addr addr = ip("198.51.100.1");
+    ck_assert_int_eq(learn(nft, "198.51.100.1", A, 300), 0);
+    for (int i = 0; i < 2; i++) {
+        fault.send_error = errors[_i];
+        fault.good = 1; /* the question whether connections prolonged the lease */
+        ck_assert_int_eq(learn(nft, "198.51.100.1", B, 300), -errors[_i]);
+        nft_lookup(nft, &addr, &info);
+        ck_assert_str_eq(info.names, "a.example");
+    }
+    ck_assert_int_eq(learn(nft, "198.51.100.1", B, 300), 0);
+    nft_lookup(nft, &addr, &info);
+    ck_assert_str_eq(info.names, "a.example,b.example");
+    expect(LIST_ALLOW, "b.example");
+    nft_free(nft);
+}
+END_TEST
+
 START_TEST(a_policy_that_could_not_be_sent_leaves_the_old_one)
 {
     struct nft *nft = installed(&plain, &deny_all);
@@ -181,6 +204,7 @@ Suite *test_suite(void)
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, enter, NULL);
     tcase_add_loop_test(tests, what_could_not_be_sent_changes_nothing, 0, N_ERRORS);
+    tcase_add_loop_test(tests, a_name_that_could_not_be_sent_is_forgotten, 0, N_ERRORS);
     tcase_add_loop_test(tests, a_policy_that_could_not_be_sent_leaves_the_old_one, 0, N_ERRORS);
     tcase_add_loop_test(tests, a_change_that_fails_halfway_leaves_one_of_both, 0, N_CHANGES * N_MORE * FAILS_AFTER);
     tcase_add_loop_test(tests, an_interrupted_verdict_is_read_again, 0, 2);
