@@ -186,6 +186,7 @@ def test_namespace_that_never_had_a_device(bare, tmp_path):
         bare.ip("link set late up")
         bare.ip("link set far up")
         bare.ip("addr add 203.0.113.1/24 dev late")
+        bare.nft("add table inet other")  # so that it looks before it answers, and has seen the route
         assert sidecar.healthy()
         bare.ip("link del late")
         sidecar.wait_record(lambda record: record.get("opensandbox.event") == "egress.network.lost")
