@@ -9,6 +9,7 @@ import struct
 from tests.support.tcpclient import family_of
 
 PATIENCE_S = 2
+NETLINK_SOCK_DIAG, NETLINK_NETFILTER = 4, 12
 REPORT_S = 0.3  # the kernel says it within a few milliseconds
 MCAST_JOIN_SOURCE_GROUP = 46
 
@@ -95,3 +96,16 @@ def join_group(device, data, v6):
         select.select([], [], [], REPORT_S)
     select.select([], [], [], REPORT_S)
     return group
+
+
+def netlink_to_others():
+    """The protocols of netlink over which one process can send to another's socket. The sidecar listens to ROUTE, SOCK_DIAG
+    and NETFILTER; USERSOCK is made for that."""
+    reached = []
+    for protocol in socket.NETLINK_ROUTE, socket.NETLINK_USERSOCK, NETLINK_SOCK_DIAG, NETLINK_NETFILTER:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, protocol) as other, \
+                socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, protocol) as sock:
+            other.bind((0, 0))
+            sock.sendto(struct.pack("=IHHII", 16, 2, 0, 0, 0), (other.getsockname()[0], 0))
+            reached.append(protocol)
+    return reached

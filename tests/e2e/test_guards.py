@@ -9,9 +9,10 @@ import time
 
 import pytest
 
+from tests.attack.moves import netlink_to_others
 from tests.attack.sockets import xdp_for_long, xdp_is_busy
 from tests.support import dnsclient
-from tests.support.attacker import attack, attacker
+from tests.support.attacker import DOCKER, NO_CAP, attack, attacker
 from tests.support.preload import preloaded
 from tests.support.sidecar import command
 from tests.support.tap import SENTINEL, Tap
@@ -350,3 +351,9 @@ def test_path_mtu_is_learned_from_a_denied_router(world, start, router, far):
             wait_until(learned, what="the path's MTU")
     finally:
         world.internet.ip("link del narrow")
+
+
+@pytest.mark.parametrize("capabilities", [DOCKER, NO_CAP], ids=["docker", "no_cap"])
+def test_netlink_is_the_kernels_alone(world, capabilities):
+    """What the sidecar hears of sockets, devices, rules and packets nobody else can send: the kernel sees to it."""
+    assert attack(world.sandbox, netlink_to_others, capabilities=capabilities) == [socket.NETLINK_USERSOCK]
