@@ -2,7 +2,7 @@
 
 build_packages=(
     gcc libc6-dev meson ninja-build pkg-config python3 check
-    libcap-ng-dev libcjson-dev libcurl4-openssl-dev libidn2-dev libldns-dev libmd-dev libmicrohttpd-dev libmnl-dev
+    libcap-ng-dev libcjson-dev libcurl4-openssl-dev libgnutls28-dev libidn2-dev libldns-dev libmd-dev libmicrohttpd-dev libmnl-dev
     libnftnl-dev libprotobuf-c-dev libpsl-dev libseccomp-dev protobuf-c-compiler zlib1g-dev
 )
 fuzz_packages=("${build_packages[@]}" clang libclang-rt-14-dev)

@@ -24,6 +24,9 @@ static const struct variable variables[] = {
     {"OPENSANDBOX_EGRESS_HTTP_ADDR", config_parse_http_addr, ":18080"},
     {"OPENSANDBOX_EGRESS_API_SOCKET", config_parse_api_socket, LOCAL_SOCKET_OF_API},
     {"OPENSANDBOX_EGRESS_API_HOSTS", config_parse_api_hosts, "(none)"},
+    {"OPENSANDBOX_EGRESS_TLS_CERT", config_parse_text, "(none)", FIELD(tls_cert)},
+    {"OPENSANDBOX_EGRESS_TLS_KEY", config_parse_text, "(none)", FIELD(tls_key)},
+    {"OPENSANDBOX_EGRESS_TLS_CLIENT_CA", config_parse_text, "(none)", FIELD(tls_client_ca)},
     {"OPENSANDBOX_EGRESS_TOKEN", config_parse_text, "(none)", FIELD(token), .secret = true},
     {"OPENSANDBOX_EGRESS_MAX_RULES", config_parse_max_rules, "4096"},
     {"OPENSANDBOX_EGRESS_DNS_PORT", config_parse_dns_port, "15353"},
@@ -131,6 +134,10 @@ int config_from_env(struct config **ret, struct why *why)
     int error = config->shown && socket ? 0 : -ENOMEM;
     for (size_t i = 0; i < N_VARIABLES && !error; i++)
         error = parse_variable(config, i, why);
+    if (!error && (!config->tls_cert != !config->tls_key || (config->tls_client_ca && !config->tls_cert)))
+        error = why_set(why, -EINVAL,
+                        "OPENSANDBOX_EGRESS_TLS_CERT, OPENSANDBOX_EGRESS_TLS_KEY: expected both or none of them, and "
+                        "both with OPENSANDBOX_EGRESS_TLS_CLIENT_CA");
     if (!error && !config->rules_dir)
         error = (config->rules_dir = strdup(DEFAULT_RULES_DIR)) ? 0 : -ENOMEM;
     if (!error && !config->n_log_outputs)
@@ -179,6 +186,9 @@ void config_free(struct config *config)
     config_drop(config->upstream_probe);
     config_drop(config->http_socket);
     config_drop(config->api_hosts);
+    config_drop(config->tls_cert);
+    config_drop(config->tls_key);
+    config_drop(config->tls_client_ca);
     config_drop(config->token);
     config_drop(config->webhook);
     config_drop(config->sandbox_id);

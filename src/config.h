@@ -28,6 +28,7 @@ struct config {
     const char *http_socket; /* a path: the API is served there, too; NULL: it is not */
     bool http_socket_only;   /* HTTP_ADDR says so: there, and at no address */
     const char *api_hosts; /* names, comma separated */
+    const char *tls_cert, *tls_key, *tls_client_ca; /* paths; the first two together, the third with them alone */
     const char *token;
     size_t max_rules; /* 0: no limit */
     uint16_t dns_port;

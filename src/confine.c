@@ -108,6 +108,9 @@ static int allow_all(int rules, const struct config *config, const struct otel_e
         error = allow_log(rules, config->log_outputs[i]);
     if (!error)
         error = allow_file(rules, config->policy_file, LANDLOCK_WRITE);
+    const char *const tls[] = {config->tls_cert, config->tls_key, config->tls_client_ca};
+    for (size_t i = 0; i < sizeof(tls) / sizeof(tls[0]) && !error; i++)
+        error = allow_file(rules, tls[i], LANDLOCK_READ);
     if (!error && config->http_socket) /* removed at the end */
         error = allow_around(rules, config->http_socket, LANDLOCK_REMOVE);
     if (!error && sizeof(instrumented_in) > 1)

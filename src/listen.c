@@ -71,7 +71,8 @@ static int open_local(const struct config *config, struct listeners *listeners, 
     if (!config->http_socket)
         return 0;
     struct why *reason = config->http_socket_only ? why : &listeners->warning;
-    int fd = local_socket_listen(config->http_socket, BACKLOG, &listeners->local_device, &listeners->local_inode, reason);
+    int fd =
+        local_socket_listen(config->http_socket, BACKLOG, &listeners->local_device, &listeners->local_inode, reason);
     if (fd < 0)
         return config->http_socket_only ? fd : 0;
     listeners->local = fd;

@@ -59,6 +59,7 @@ static const char usage[] =
     "  HTTP_ADDR         address of the API (:18080); unix:/PATH: its socket alone\n"
     "  API_SOCKET        the API's socket in the file system (/run/opensandbox-egress/api.sock), or off\n"
     "  API_HOSTS         names of the API's host besides the usual, for requests without a token\n"
+    "  TLS_CERT, TLS_KEY PEM files: the API speaks TLS at its address; TLS_CLIENT_CA: to clients with a certificate\n"
     "  TOKEN             wanted in the header OPENSANDBOX-EGRESS-AUTH when set\n"
     "  MAX_RULES         most rules after a change (4096), 0 = no limit\n"
     "  DNS_PORT          the DNS listener's port (15353)\n"
@@ -141,7 +142,8 @@ static int check(void)
     if (config_from_env(&config, &why))
         return complain(EXIT_CONFIG, &why);
     config_fit(config, memory_limit());
-    bool bad = check_outputs(config, &why) || sources_read(config, &nothing_kept, &sources, &why);
+    bool bad = check_outputs(config, &why) || daemon_check_tls(config, &why) ||
+               sources_read(config, &nothing_kept, &sources, &why);
     if (!bad && sources.held.text[0]) {
         why = sources.held;
         sources_done(&sources);
@@ -242,6 +244,9 @@ static int ask_health(const struct config *config, struct why *why)
         state = local_socket_look(config->http_socket);
     if (config->http_socket_only || state == LOCAL_SOCKET_HERE || state == LOCAL_SOCKET_DEAD)
         return health_ask_local(config->http_socket, HEALTH_TIMEOUT_MS, why);
+    if (config->tls_cert)
+        return why_set(why, -EPROTO, "the API speaks TLS at its address, and its socket is not there (%s)",
+                       config->http_socket ? config->http_socket : "OPENSANDBOX_EGRESS_API_SOCKET=off");
     struct sock_addr addr = health_address(&config->http_addr, config->http_any);
     return health_ask(&addr, HEALTH_TIMEOUT_MS, why);
 }

@@ -1,10 +1,10 @@
 # bash completion of opensandbox-egress(8): one option, no operand; or opensandbox-egress-ctl(1)
 _opensandbox_egress_ctl()
 {
-    local i command= options="--json --address --token-file --help"
+    local i command= options="--json --address --cacert --token-file --help"
     for ((i = 2; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            --address | --token-file) ((i++)) ;;
+            --address | --cacert | --token-file) ((i++)) ;;
             -*) ;;
             *) command+=" ${COMP_WORDS[i]}" ;;
         esac
@@ -15,7 +15,7 @@ _opensandbox_egress_ctl()
     esac
     case ${COMP_WORDS[COMP_CWORD-1]},$2,$command in
         --address,*) ;;
-        --token-file,* | set,[!-]*,* | set,,*) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+        --cacert,* | --token-file,* | set,[!-]*,* | set,,*) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
         *,-*,*) mapfile -t COMPREPLY < <(compgen -W "$options" -- "$2") ;;
         *,) mapfile -t COMPREPLY < <(compgen -W "policy leases events top" -- "$2") ;;
         *,*," policy")

@@ -16,6 +16,7 @@ set -l first "$ctl; and not __fish_seen_subcommand_from $commands"
 set -l second "$ctl; and __fish_seen_subcommand_from policy; and not __fish_seen_subcommand_from $policy"
 complete -c opensandbox-egress -n $ctl -l json -d 'Answers for programs'
 complete -c opensandbox-egress -n $ctl -l address -x -d 'Where the API is'
+complete -c opensandbox-egress -n $ctl -l cacert -r -F -d 'Who vouches for its certificate'
 complete -c opensandbox-egress -n $ctl -l token-file -r -F -d 'A file with its token'
 complete -c opensandbox-egress -n $ctl -l help -d 'Show how it is used'
 complete -c opensandbox-egress -n $first -a policy -d 'What is allowed'

@@ -5,6 +5,7 @@ _opensandbox_egress_ctl()
     local -a options=(
         '--json[answers for programs]'
         '--address[where the API is]:host\:port: '
+        '--cacert[who vouches for its certificate]:file:_files'
         '--token-file[a file with its token]:file:_files'
         '(- *)--help[show how it is used]'
     )

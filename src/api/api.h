@@ -4,6 +4,7 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include "api/tls.h"
 #include "base/buf.h"
 #include "base/learned.h"
 #include "base/log.h"
@@ -67,6 +68,7 @@ struct api_hooks {
 struct api_settings {
     int listen_fd;                /* at an address; taken over, even when the start fails; -1: none */
     int local_fd;                 /* in the file system; likewise */
+    struct tls_paths tls;         /* spoken at the address; nothing else is there then */
     const char *token;            /* NULL: open */
     const char *hosts;            /* names that are ours, comma separated (origin.h); NULL: none but the usual */
     size_t max_rules;             /* 0: no limit */

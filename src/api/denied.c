@@ -19,6 +19,8 @@ static const struct refusal refusals[API_DENIALS] = {
     [API_DENIED_HOST] = {"host", MHD_HTTP_FORBIDDEN,
                          "refused: Host is no address and no name of this sidecar (no token is set); "
                          "OPENSANDBOX_EGRESS_API_HOSTS has such names"},
+    [API_DENIED_CERTIFICATE] = {"certificate", MHD_HTTP_FORBIDDEN,
+                                "refused: a known client's certificate is wanted (OPENSANDBOX_EGRESS_TLS_CLIENT_CA)"},
 };
 
 /* Whether one more may be told; else it is counted. */
@@ -40,14 +42,14 @@ static void tell(struct api *api, const struct request *request, enum api_denial
     const struct refusal *refusal = &refusals[why];
     struct log *log = api->log;
     char peer[IP_TEXT_MAX];
-    const char *method = router_method_label(request->method);
+    const char *method = router_method_label(request->method), *route = router_label(request);
     if (!may_tell(events, why, loop_now(api->loop)) || !log_begin(log, LOG_WARN, LOG_API_DENIED, "egress api denied"))
         return;
     connection_peer_format(request->connection, peer);
     log_str(log, "reason", refusal->reason, strlen(refusal->reason));
     log_str(log, "peer", peer, strlen(peer));
     log_str(log, "http.request.method", method, strlen(method));
-    log_str(log, "http.route", request->route->path, strlen(request->route->path));
+    log_str(log, "http.route", route, strlen(route));
     if (events->of[why].left_out)
         log_int(log, "suppressed", (int64_t)events->of[why].left_out);
     events->of[why].left_out = 0;

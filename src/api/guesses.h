@@ -1,8 +1,8 @@
 /* Wrong tokens, counted by where they come from: after GUESSES_PER_SECOND in a second no token from there is looked at
  * until the second is over, the right one included. Else its being right would tell, and guessing would be as fast as
  * before. What one side does is therefore of no matter to the others: the sandbox is one source, whichever of its
- * addresses it takes (127.0.0.0/8 alone has 16 million), the socket in the file system is another one, and those outside
- * are divided by address, over so many sources that nobody can tell which others share his. */
+ * addresses it takes (127.0.0.0/8 alone has 16 million), the socket in the file system is another one, and those
+ * outside are divided by address, in a way that nobody can tell which others share his count. */
 #ifndef API_GUESSES_H
 #define API_GUESSES_H
 

@@ -21,10 +21,12 @@ static const struct route routes[] = {
      .level = LOG_DEBUG,
      .methods = {{"GET", page_api_get, false}, {"HEAD", page_api_get, false}}},
     {.path = "/healthz",
+     .probe = true,
      .allow = "GET, HEAD",
      .level = LOG_DEBUG,
      .methods = {{"GET", health_api_get, false}, {"HEAD", health_api_get, false}}},
     {.path = "/livez",
+     .probe = true,
      .allow = "GET, HEAD",
      .level = LOG_DEBUG,
      .methods = {{"GET", livez_api_get, false}, {"HEAD", livez_api_get, false}}},
@@ -113,6 +115,13 @@ static bool has_token(struct api *api, struct request *request, enum api_denial 
     return false;
 }
 
+/* At the address, when clients need a certificate. */
+static bool is_known_client(const struct api *api, const struct request *request)
+{
+    return !api->settings.tls.client_ca || connection_side(request->connection) == CONNECTION_LOCAL ||
+           tls_client_is_known(request->connection);
+}
+
 static bool may_ask(struct api *api, struct request *request, enum api_denial *ret)
 {
     if (api->settings.token)
@@ -128,6 +137,10 @@ static bool may_ask(struct api *api, struct request *request, enum api_denial *r
 void router_dispatch(struct api *api, struct request *request, const char *path)
 {
     const struct route *route = request->route = find_route(api, path);
+    if (!(route && route->probe) && !is_known_client(api, request)) {
+        denied_answer(api, request, API_DENIED_CERTIFICATE);
+        return;
+    }
     if (!route) {
         request_answer_line(request, MHD_HTTP_NOT_FOUND, "not found");
         return;
@@ -159,10 +172,15 @@ const char *router_method_label(const char *method)
     return "_OTHER";
 }
 
+const char *router_label(const struct request *request)
+{
+    return request->route ? request->route->path : "other";
+}
+
 void router_account(struct api *api, const struct request *request)
 {
     const char *method = router_method_label(request->method);
-    const char *template = request->route ? request->route->path : "other";
+    const char *template = router_label(request);
     double duration = (double)(clock_monotonic_ns() - request->started_ns) / (double)NS_PER_S;
     request_streams_record(&api->settings.metrics->api_requests, method, template, request->sent ? request->status : 0,
                            duration);

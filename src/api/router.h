@@ -15,6 +15,7 @@ struct route {
     const char *path;
     bool below;                     /* also matches everything below `path` */
     bool guarded;                   /* needs the token */
+    bool probe;                     /* asked by who has no certificate: the kubelet */
     bool ui;                        /* not there without OPENSANDBOX_EGRESS_UI */
     const char *allow;              /* for 405 */
     enum log_level level;           /* of its access records */
@@ -26,7 +27,8 @@ void router_dispatch(struct api *api, struct request *request, const char *path)
 /* The access record and the count; called once per request, whether its answer is sent or not. */
 void router_account(struct api *api, const struct request *request);
 
-/* The method as records and metrics have it: strangers may send any text. */
+/* Method and route as records and metrics have them: strangers may send any text. */
 const char *router_method_label(const char *method);
+const char *router_label(const struct request *request);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -29,7 +30,8 @@ static enum MHD_Result send_answer(struct api *api, struct request *request)
 {
     if (!request->response)
         return MHD_NO;
-    if (api->stopping)
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_DAEMON);
+    if (api->stopping || info->daemon == api->servers[SERVER_RETIRED].http)
         request_answer_header(request, MHD_HTTP_HEADER_CONNECTION, "close");
     request->sent = true;
     router_account(api, request);
@@ -153,6 +155,23 @@ static void on_http_again(struct loop_timer *timer)
     run_http(timer->owner);
 }
 
+static void stop_server(struct http_server *server)
+{
+    if (!server->http)
+        return;
+    loop_timer_cancel(server->api->loop, &server->again);
+    loop_remove(server->api->loop, &server->ready);
+    MHD_stop_daemon(server->http);
+    server->http = NULL;
+}
+
+static void stop_retired(struct api *api)
+{
+    struct http_server *retired = &api->servers[SERVER_RETIRED];
+    if (retired->http && !MHD_get_daemon_info(retired->http, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections)
+        stop_server(retired);
+}
+
 static void on_turn_end(void *ctx)
 {
     struct api *api = ctx;
@@ -162,6 +181,7 @@ static void on_turn_end(void *ctx)
             if (api->servers[i].http)
                 run_http(&api->servers[i]);
     }
+    stop_retired(api);
 }
 
 static void on_out_of_time(struct loop_timer *timer)
@@ -176,8 +196,9 @@ static void on_out_of_time(struct loop_timer *timer)
 static void on_stop(struct mail *mail, void *ctx)
 {
     struct api *api = ctx;
+    loop_timer_cancel(api->loop, &api->tls.look);
     for (size_t i = 0; i < SERVERS; i++)
-        if (api->servers[i].http)
+        if (i != SERVER_RETIRED && api->servers[i].http)
             close(MHD_quiesce_daemon(api->servers[i].http)); /* the listener */
     api->stopping = true;
     events_api_stop(api);
@@ -229,12 +250,26 @@ static int start_http(struct api *api, enum server_place place, int *listener, s
     *server = (struct http_server){.api = api, .again = {.fire = on_http_again, .owner = server}};
     /* Those that were shut down are still there until libmicrohttpd has looked at them; it accepts 10 in between. */
     unsigned connections = 2 * api->settings.connections + 16;
+    _cleanup_tls_texts_ struct tls_texts texts = {0};
+    bool tls = place == SERVER_ADDRESS && api->settings.tls.certificate;
+    int error = tls ? tls_read(&api->settings.tls, &texts, why) : 0;
+    if (error)
+        return error;
+    struct MHD_OptionItem items[] = {
+        {tls ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, texts.certificate.data},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, texts.key.data},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)TLS_PRIORITIES},
+        {texts.client_ca.data ? MHD_OPTION_HTTPS_MEM_TRUST : MHD_OPTION_END, 0, texts.client_ca.data},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (tls ? MHD_USE_TLS : 0);
     server->http =
-        MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, api,
+        MHD_start_daemon(flags, 0, NULL, NULL, on_request, api,
                          MHD_OPTION_LISTEN_SOCKET, *listener, MHD_OPTION_CONNECTION_LIMIT, connections,
                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_CONNECTION,
                          connection_notify, api, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
-                         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_END);
+                         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
+                         MHD_OPTION_ARRAY, items, MHD_OPTION_END);
     if (!server->http)
         return why_set(why, -EIO, "cannot start the HTTP server");
     *listener = -1;
@@ -243,8 +278,34 @@ static int start_http(struct api *api, enum server_place place, int *listener, s
         .ready = on_http_ready,
         .owner = server,
     };
-    int error = loop_add(api->loop, &server->ready, EPOLLIN);
+    error = loop_add(api->loop, &server->ready, EPOLLIN);
     return error ? why_set(why, error, "cannot start the HTTP server: %s", strerror(-error)) : 0;
+}
+
+int server_renew_tls(struct api *api, struct why *why)
+{
+    struct http_server *now = &api->servers[SERVER_ADDRESS], *retired = &api->servers[SERVER_RETIRED];
+    if (retired->http)
+        return -EAGAIN;
+    /* Both listen for a moment: no connection is refused in between. */
+    int listener = fcntl(MHD_get_daemon_info(now->http, MHD_DAEMON_INFO_LISTEN_FD)->listen_fd, F_DUPFD_CLOEXEC, 0);
+    if (listener < 0)
+        return why_set(why, -errno, "cannot start the HTTP server: %s", strerrordesc_np(errno));
+    loop_timer_cancel(api->loop, &now->again);
+    loop_remove(api->loop, &now->ready);
+    struct http_server before = *now; /* with its timer at rest */
+    *now = (struct http_server){0};
+    int error = start_http(api, SERVER_ADDRESS, &listener, why);
+    struct http_server *home = error ? now : retired;
+    if (error && now->http)
+        MHD_stop_daemon(now->http);
+    *home = before;
+    home->ready.owner = home->again.owner = home;
+    int again = loop_add(api->loop, &home->ready, EPOLLIN);
+    if (!error)
+        close(MHD_quiesce_daemon(retired->http));
+    api->http_pending = true;
+    return error ? error : again;
 }
 
 int api_start(const struct api_settings *settings, const struct api_hooks *hooks, struct policy *initial,
@@ -280,6 +341,8 @@ int api_start(const struct api_settings *settings, const struct api_hooks *hooks
         error = start_http(api, SERVER_LOCAL, &api->settings.local_fd, why);
     if (error)
         return error;
+    if (api->settings.tls.certificate && api->settings.listen_fd < 0 && api->servers[SERVER_ADDRESS].http)
+        tls_watch_start(api);
     error = -pthread_create(&api->thread, NULL, thread_main, api);
     if (error)
         return why_set(why, error, "cannot start the HTTP server's thread: %s", strerror(-error));

@@ -12,6 +12,7 @@
 #include "api/events_api.h"
 #include "api/guesses.h"
 #include "api/request.h"
+#include "api/tls.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
 
@@ -28,7 +29,8 @@ struct http_server {
 
 enum server_place {
     SERVER_ADDRESS,
-    SERVER_LOCAL, /* the socket in the file system */
+    SERVER_LOCAL,   /* the socket in the file system */
+    SERVER_RETIRED, /* had the address with an older certificate, and ends with its last connection */
     SERVERS
 };
 
@@ -50,6 +52,7 @@ struct api {
     pthread_t thread;
 
     struct connection_share shares[CONNECTION_SIDES];
+    struct tls_watch tls;
     struct guesses guesses;
     struct denied_events denied_events;
     unsigned n_requests;
@@ -62,5 +65,9 @@ struct api {
 
 /* Lets a suspended request go on: its answer is sent. */
 void server_resume(struct request *request);
+
+/* Reads certificate and key anew, for connections that come from now on. 0, -EAGAIN (not now: connections with the
+ * certificate before the last are still there), or -errno with `why`: the old ones stay. */
+int server_renew_tls(struct api *api, struct why *why);
 
 #endif

@@ -17,15 +17,16 @@
 /* Absolute, and short enough for struct sockaddr_un. */
 bool local_socket_path_is_valid(const char *path);
 
-/* A socket that listens there and is its owner's alone, 0600, without blocking; its folder is made, 0700, when only that
- * is missing, and must not be another user's. What a dead process left is replaced, what a living one listens on never. `ret_device` and `ret_inode`
- * are for local_socket_remove(). To be called while there is one thread: the umask is changed for a moment. The
- * descriptor, or -errno with `why`: -EADDRINUSE somebody listens there. */
+/* A socket that listens there and is its owner's alone, 0600, without blocking; its folder is made, 0700, when only
+ * that is missing, and must not be another user's. What a dead process left is replaced, what a living one listens on
+ * never. `ret_device` and `ret_inode` are for local_socket_remove(). To be called while there is one thread: the umask
+ * is changed for a moment. The descriptor, or -errno with `why`: -EADDRINUSE somebody listens there. */
 int local_socket_listen(const char *path, int backlog, dev_t *ret_device, ino_t *ret_inode, struct why *why);
 /* Takes the file away, unless it is another by now. */
 void local_socket_remove(const char *path, dev_t device, ino_t inode);
 
-/* A connection, made or (backlog full: EAGAIN) not, without waiting. The descriptor, which does not block, or -errno. */
+/* A connection, made or (backlog full: EAGAIN) not, without waiting. The descriptor, which does not block, or -errno.
+ */
 int local_socket_connect(const char *path);
 
 enum local_socket_state {

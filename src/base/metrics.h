@@ -12,7 +12,14 @@
 enum dns_result { DNS_ALLOWED, DNS_DENIED, DNS_FAILED, DNS_REFUSED, DNS_MALFORMED, DNS_RESULTS };
 enum dns_transport { DNS_UDP, DNS_TCP, DNS_TRANSPORTS };
 /* Why the API refuses whoever asks. */
-enum api_denial { API_DENIED_TOKEN, API_DENIED_THROTTLED, API_DENIED_ORIGIN, API_DENIED_HOST, API_DENIALS };
+enum api_denial {
+    API_DENIED_TOKEN,
+    API_DENIED_THROTTLED,
+    API_DENIED_ORIGIN,
+    API_DENIED_HOST,
+    API_DENIED_CERTIFICATE,
+    API_DENIALS
+};
 /* What became of data points and log records that were to be exported. */
 enum export_result {
     EXPORT_DONE,

@@ -10,6 +10,7 @@
 #include <sysexits.h>
 
 #define TOKEN_HEADER "OPENSANDBOX-EGRESS-AUTH: "
+#define HTTPS "https://"
 #define ANSWER_MAX (32 * 1024 * 1024)
 #define CONNECT_TIMEOUT_MS 3000L
 #define TIMEOUT_MS 30000L /* a change waits for the kernel and the disk */
@@ -17,7 +18,8 @@
 struct client {
     struct curl curl;
     CURL *easy;
-    const char *token;
+    const char *token, *authorities;
+    bool tls;
     char shown[CLIENT_SHOWN_MAX]; /* host:port, or unix:/path */
     const char *socket;           /* the path in it; NULL: there is none */
 };
@@ -34,9 +36,12 @@ static int parse_address(const char *address, struct client *ret, struct why *wh
         ret->socket = ret->shown + prefix;
         return 0;
     }
-    buf_printf(&text, "http://%s%s", *address == ':' ? "127.0.0.1" : "", address);
+    ret->tls = !strncmp(address, HTTPS, strlen(HTTPS));
+    const char *host = address + (ret->tls ? strlen(HTTPS) : 0);
+    buf_printf(&text, "%s%s%s", ret->tls ? HTTPS : "http://", *host == ':' ? "127.0.0.1" : "", host);
     if (text.failed || url_parse(text.data, &url))
-        return why_set(why, EX_USAGE, "address \"%.100s\": expected HOST:PORT, [v6]:PORT, :PORT or unix:/PATH", address);
+        return why_set(why, EX_USAGE, "address \"%.100s\": expected HOST:PORT, [v6]:PORT, :PORT or unix:/PATH",
+                       address);
     if (url.literal && (ip_equal(&url.addr, &any_v4) || ip_equal(&url.addr, &any_v6)))
         strcpy(url.host, url.addr.family == AF_INET ? "127.0.0.1" : "::1");
     bool v6 = strchr(url.host, ':');
@@ -44,7 +49,7 @@ static int parse_address(const char *address, struct client *ret, struct why *wh
     return 0;
 }
 
-int client_new(const char *address, const char *token, struct client **ret, struct why *why)
+int client_new(const char *address, const char *token, const char *authorities, struct client **ret, struct why *why)
 {
     struct client *client = calloc(1, sizeof(*client));
     int code = client ? parse_address(address, client, why) : 0;
@@ -59,6 +64,7 @@ int client_new(const char *address, const char *token, struct client **ret, stru
         return EX_UNAVAILABLE;
     }
     client->token = token;
+    client->authorities = authorities;
     *ret = client;
     return 0;
 }
@@ -130,13 +136,16 @@ static CURLcode transfer(struct client *client, const struct request *request, s
     const struct curl *curl = &client->curl;
     CURL *easy = client->easy;
     _cleanup_buf_ struct buf url = {0};
-    buf_printf(&url, "http://%s%s", client->socket ? "localhost" : client->shown, request->path);
+    buf_printf(&url, "%s%s%s", client->tls ? HTTPS : "http://", client->socket ? "localhost" : client->shown,
+               request->path);
     _cleanup_(headers_done) struct headers headers = {client, headers_of(client, request)};
     if (url.failed || !headers.list || curl->easy_setopt(easy, CURLOPT_URL, url.data) ||
         curl->easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, client->socket))
         return CURLE_OUT_OF_MEMORY;
     curl->easy_setopt(easy, CURLOPT_HTTPHEADER, headers.list);
     curl->easy_setopt(easy, CURLOPT_PROXY, "");
+    if (client->authorities)
+        curl->easy_setopt(easy, CURLOPT_CAINFO, client->authorities);
     curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     curl->easy_setopt(easy, CURLOPT_TIMEOUT_MS, TIMEOUT_MS + 1000L * (long)request->wait_s);

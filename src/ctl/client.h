@@ -26,10 +26,11 @@ struct reply {
     char etag[CLIENT_ETAG_MAX]; /* "" when there was none */
 };
 
-/* `address` is unix:/PATH, a socket in the file system; HOST:PORT; or :PORT for this host; an unspecified address means
- * this host, too. `token` is NULL when
- * there is none. 0; EX_USAGE when the address is none, EX_UNAVAILABLE when libcurl cannot be loaded: with `why`. */
-int client_new(const char *address, const char *token, struct client **ret, struct why *why);
+/* `address` is unix:/PATH, a socket in the file system; HOST:PORT, or :PORT for this host, either behind https:// or
+ * not; an unspecified address means this host, too. `token` is NULL when there is none. `authorities` is a PEM file of
+ * who vouches for the sidecar's certificate, NULL: the system's. Both are borrowed. 0; EX_USAGE when the address is
+ * none, EX_UNAVAILABLE when libcurl cannot be loaded: with `why`. */
+int client_new(const char *address, const char *token, const char *authorities, struct client **ret, struct why *why);
 void client_free(struct client *client);
 /* Where the requests go, as host:port or unix:/path. */
 const char *client_address(const struct client *client);

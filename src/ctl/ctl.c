@@ -13,6 +13,7 @@
 
 #define ADDRESS_VARIABLE "OPENSANDBOX_EGRESS_HTTP_ADDR"
 #define SOCKET_VARIABLE "OPENSANDBOX_EGRESS_API_SOCKET"
+#define CERTIFICATE_VARIABLE "OPENSANDBOX_EGRESS_TLS_CERT"
 #define TOKEN_VARIABLE "OPENSANDBOX_EGRESS_TOKEN"
 #define TOKEN_MAX 4096 /* bytes of a token's file */
 
@@ -34,16 +35,17 @@ static const char usage[] =
     "  --denied              events, top: only what is refused\n"
     "  --once                events, top: what is known now, then end\n"
     "  --json                answers for programs\n"
-    "  --address ADDRESS     the API: unix:/PATH, HOST:PORT or :PORT (" LOCAL_SOCKET_OF_API " or\n"
-    "                        what " SOCKET_VARIABLE " says; where that is not,\n"
-    "                        " ADDRESS_VARIABLE ", else :18080)\n"
+    "  --address ADDRESS     the API: unix:/PATH, HOST:PORT or :PORT, these with https:// where it speaks TLS\n"
+    "                        (" SOCKET_VARIABLE ", else " LOCAL_SOCKET_OF_API ";\n"
+    "                        where that is not, " ADDRESS_VARIABLE ", else :18080)\n"
+    "  --cacert FILE         who vouches for its certificate (https://HOST:PORT)\n"
     "  --token-file FILE     its token (" TOKEN_VARIABLE "); - is stdin\n"
     "\n"
     "Exit codes: 0 done, 1 denied or not found, 64 bad arguments, 65 the sidecar cannot use it, 66 no such file,\n"
     "69 the sidecar does not answer, 71 it failed, 74 output failed, 75 changed by somebody else or busy: try again,\n"
     "76 that is no sidecar, 77 the token is missing or wrong. NO_COLOR: no colours.\n";
 
-enum flag { HELP = 1, JSON = 2, DRY_RUN = 4, DENIED = 8, ONCE = 16, ADDRESS = 32, TOKEN_FILE = 64 };
+enum flag { HELP = 1, JSON = 2, DRY_RUN = 4, DENIED = 8, ONCE = 16, ADDRESS = 32, TOKEN_FILE = 64, CACERT = 128 };
 
 struct entry {
     const char *group, *name; /* NULL: the group is all */
@@ -73,13 +75,14 @@ static const struct option options[] = {
     {"once", no_argument, NULL, ONCE},
     {"address", required_argument, NULL, ADDRESS},
     {"token-file", required_argument, NULL, TOKEN_FILE},
+    {"cacert", required_argument, NULL, CACERT},
     {0},
 };
 
 /* What the arguments say. */
 struct arguments {
     unsigned given; /* options */
-    const char *address, *token_file;
+    const char *address, *token_file, *cacert;
     const struct entry *entry;
     char *const *words;
     size_t n_words;
@@ -96,6 +99,8 @@ static int parse_options(int argc, char **argv, struct arguments *ret, struct wh
             ret->address = optarg;
         if (option == TOKEN_FILE)
             ret->token_file = optarg;
+        if (option == CACERT)
+            ret->cacert = optarg;
     }
     ret->words = argv + optind;
     ret->n_words = (size_t)(argc - optind);
@@ -169,7 +174,7 @@ static char *variable(const char *name)
 
 /* The sidecar's socket in the file system comes first: nobody of the sandbox listens there and gets the token. For the
  * same reason one that nobody listens on is not passed over. NULL when memory is short; the caller frees it. */
-static char *find_address(const char *given)
+static char *find_address(const char *given, const char *certificate)
 {
     _cleanup_free_ char *address = variable(ADDRESS_VARIABLE), *socket = variable(SOCKET_VARIABLE);
     if (given)
@@ -183,16 +188,17 @@ static char *find_address(const char *given)
     char *local = NULL;
     if (state == LOCAL_SOCKET_HERE || state == LOCAL_SOCKET_DEAD)
         return asprintf(&local, LOCAL_SOCKET_PREFIX "%s", path) < 0 ? NULL : local;
-    return *address ? take_pointer(address) : strdup(":18080");
+    const char *https = *certificate ? "https://" : "";
+    return asprintf(&local, "%s%s", https, *address ? address : ":18080") < 0 ? NULL : local;
 }
 
 static int run(const struct arguments *arguments, struct why *why)
 {
-    _cleanup_free_ char *token = NULL, *address = NULL;
+    _cleanup_free_ char *token = NULL, *address = NULL, *certificate = variable(CERTIFICATE_VARIABLE);
     int code = read_token(arguments->token_file, &token, why);
     if (code)
         return code;
-    if (!(address = find_address(arguments->address)))
+    if (!certificate || !(address = find_address(arguments->address, certificate)))
         return why_set(why, EX_OSERR, "out of memory");
     struct command command = {
         .words = arguments->words,
@@ -204,7 +210,8 @@ static int run(const struct arguments *arguments, struct why *why)
         .terminal = is_terminal(),
     };
     command.colour = wants_colour(command.terminal);
-    code = client_new(address, token, &command.client, why);
+    const char *authorities = arguments->cacert ? arguments->cacert : *certificate ? certificate : NULL;
+    code = client_new(address, token, authorities, &command.client, why);
     if (code)
         return code;
     code = arguments->entry->run(&command);

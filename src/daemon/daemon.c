@@ -54,9 +54,24 @@ static enum daemon_exit start_watch(struct daemon *daemon, struct why *why)
     return error ? daemon_failed(EXIT_UNAVAILABLE, why, error, "cannot start") : EXIT_OK;
 }
 
+static struct tls_paths tls_paths(const struct config *config)
+{
+    if (config->http_socket_only)
+        return (struct tls_paths){0};
+    return (struct tls_paths){config->tls_cert, config->tls_key, config->tls_client_ca};
+}
+
+int daemon_check_tls(const struct config *config, struct why *why)
+{
+    _cleanup_tls_texts_ struct tls_texts texts = {0};
+    struct tls_paths paths = tls_paths(config);
+    return paths.certificate ? tls_read(&paths, &texts, why) : 0;
+}
+
 static enum daemon_exit start_api(struct daemon *daemon, struct why *why)
 {
     struct api_settings settings = {
+        .tls = tls_paths(daemon->config),
         .listen_fd = daemon->listeners.http,
         .local_fd = daemon->listeners.local,
         .token = daemon->config->token,
@@ -87,7 +102,8 @@ static void log_start(struct daemon *daemon)
     for (size_t i = 0; i < daemon->config->n_warnings; i++)
         log_printf(daemon->log, LOG_WARN, "%s", daemon->config->warnings[i]);
     if (daemon->listeners.warning.text[0])
-        log_printf(daemon->log, LOG_WARN, "the API has no socket in the file system: %s", daemon->listeners.warning.text);
+        log_printf(daemon->log, LOG_WARN, "the API has no socket in the file system: %s",
+                   daemon->listeners.warning.text);
     for (size_t i = 0; i < daemon->otel->n_warnings; i++)
         log_printf(daemon->log, LOG_WARN, "%s", daemon->otel->warnings[i]);
     for (size_t i = 0; i < SOURCES_WARNINGS; i++)
@@ -111,7 +127,7 @@ static void log_start(struct daemon *daemon)
     if (!daemon->config->token)
         log_printf(daemon->log, LOG_WARN,
                    "OPENSANDBOX_EGRESS_TOKEN is not set: the sandbox itself can change its policy through the API");
-    else if (!daemon->config->http_socket_only && !is_loopback(daemon->config))
+    else if (!daemon->config->http_socket_only && !daemon->config->tls_cert && !is_loopback(daemon->config))
         log_printf(daemon->log, LOG_WARN,
                    "OPENSANDBOX_EGRESS_TOKEN is sent in the clear to OPENSANDBOX_EGRESS_HTTP_ADDR: set "
                    "OPENSANDBOX_EGRESS_TLS_CERT and _TLS_KEY, or an address of loopback or unix:/PATH");
@@ -160,6 +176,8 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
     if (code == EXIT_OK)
         code = start_watch(daemon, why);
     if (code == EXIT_OK && sources_read(daemon->config, &kept, &daemon->sources, why))
+        code = EXIT_CONFIG;
+    if (code == EXIT_OK && daemon_check_tls(daemon->config, why))
         code = EXIT_CONFIG;
     daemon->enforcer = (struct enforcer){.config = daemon->config,
                                          .log = daemon->log,

@@ -26,4 +26,8 @@ struct daemon_end {
  * supervisor (supervise.h), or -1. */
 void daemon_run(const struct config *config, int life_fd, struct daemon_end *ret);
 
+/* Whether the API's certificate, key and authority of clients can be used, if there are any. 0 or -errno with `why`.
+ * Blocks. */
+int daemon_check_tls(const struct config *config, struct why *why);
+
 #endif

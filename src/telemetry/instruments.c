@@ -60,6 +60,7 @@ static const struct instrument_point api_denied[] = {
     {METRIC_API_DENIED + API_DENIED_THROTTLED, {{"reason", "throttled"}}},
     {METRIC_API_DENIED + API_DENIED_ORIGIN, {{"reason", "origin"}}},
     {METRIC_API_DENIED + API_DENIED_HOST, {{"reason", "host"}}},
+    {METRIC_API_DENIED + API_DENIED_CERTIFICATE, {{"reason", "certificate"}}},
 };
 static const struct instrument_point webhook_sent[] = {{METRIC_WEBHOOK_SENT}};
 static const struct instrument_point webhook_failed[] = {{METRIC_WEBHOOK_FAILED}};
