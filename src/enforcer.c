@@ -65,6 +65,10 @@ static void warn_of_raw_sockets(struct enforcer *enforcer)
     enforcer->warned_of_raw_sockets = true;
     if (!nft_guards_frames(enforcer->nft))
         warn_of_frames(enforcer, "this kernel has no netdev egress hook (Linux 5.16)");
+    if (!nft_knows_group(enforcer->nft))
+        log_printf(enforcer->log, LOG_WARN,
+                   "without CAP_SETGID at the start the sidecar's packets are known by their mark alone: give it that, or "
+                   "drop CAP_NET_RAW from the application, or it can find the mark in hours");
     if (!nft_guards_answers(enforcer->nft))
         log_printf(enforcer->log, LOG_WARN,
                    "this kernel lacks nft_socket (CONFIG_NFT_SOCKET): drop CAP_NET_RAW from the application, or it can "

@@ -7,6 +7,7 @@
 #include <linux/netlink.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -39,6 +40,8 @@ static const struct group allowed[] = {
       SCMP_SYS(sendto), SCMP_SYS(recv), SCMP_SYS(send), SCMP_SYS(bind), SCMP_SYS(connect), SCMP_SYS(accept),
       SCMP_SYS(accept4), SCMP_SYS(shutdown), SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt),
       SCMP_SYS(setsockopt), END}},
+    {"the group of the sidecar's own sockets, and the supervisor's end, which a change of group hides",
+     {SCMP_SYS(setfsgid), SCMP_SYS(setfsgid32), SCMP_SYS(getresgid), SCMP_SYS(getresgid32), SCMP_SYS(getppid), END}},
     {"log lines, policy and always files, signals and eventfds: using descriptors",
      {SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(pread64), SCMP_SYS(pwrite64),
       SCMP_SYS(close), SCMP_SYS(lseek), SCMP_SYS(_llseek), SCMP_SYS(fsync), SCMP_SYS(fdatasync), END}},
@@ -118,7 +121,6 @@ static const struct group deadly[] = {
       SCMP_SYS(setresuid),
       SCMP_SYS(setresgid),
       SCMP_SYS(setfsuid),
-      SCMP_SYS(setfsgid),
       SCMP_SYS(setgroups),
       SCMP_SYS(setuid32),
       SCMP_SYS(setgid32),
@@ -127,7 +129,6 @@ static const struct group deadly[] = {
       SCMP_SYS(setresuid32),
       SCMP_SYS(setresgid32),
       SCMP_SYS(setfsuid32),
-      SCMP_SYS(setfsgid32),
       SCMP_SYS(setgroups32),
       SCMP_SYS(keyctl),
       SCMP_SYS(add_key),
@@ -208,6 +209,8 @@ static const struct condition conditions[] = {
     {"memory that cannot be executed", SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, {IS(2, PROT_EXEC, 0)}},
     {"memory that cannot be executed", SCMP_ACT_ALLOW, SCMP_SYS(mmap2), 1, {IS(2, PROT_EXEC, 0)}},
     {"memory that cannot be executed", SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, {IS(2, PROT_EXEC, 0)}},
+    {"the supervisor's end is this process's", SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, {IS(0, ALL, PR_GET_PDEATHSIG)}},
+    {"the same", SCMP_ACT_ALLOW, SCMP_SYS(prctl), 2, {IS(0, ALL, PR_SET_PDEATHSIG), IS(1, ALL, SIGKILL)}},
     {"a thread names itself", SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, {IS(0, ALL, PR_SET_NAME)}},
     {"blocking or not: libcurl", SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, {IS(1, ALL, FIONBIO)}},
     {"limits are asked, not set", SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, {{2, SCMP_CMP_EQ, 0, 0}}},

@@ -166,6 +166,7 @@ static enum daemon_exit start(struct daemon *daemon, struct why *why)
     daemon->end.port_taken = error == -EADDRINUSE;
     if (!daemon->config->audit && !config_allows_host_network())
         xdp_open(&daemon->xdp);
+    daemon->own.group = own_group_take();
     if (error || privileges_drop(why))
         return EXIT_UNAVAILABLE;
     _cleanup_(kept_done) struct kept kept = {.n = 0};

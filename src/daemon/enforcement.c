@@ -188,7 +188,7 @@ static void set_kernel(struct daemon *daemon)
         .audit = config->audit,
         .dns_port = config->dns_port,
         .mark = daemon->own.mark,
-        .priority = daemon->own.priority,
+        .group = daemon->own.group,
         .upstreams = sources->upstreams,
         .n_upstreams = sources->n_upstreams,
         .search = &sources->search,

@@ -169,9 +169,9 @@ void upstream_udp_free(struct upstream_udp *udp)
 
 static int open_slot(struct upstream_udp *udp, struct slot *slot, const struct sock_addr *addr)
 {
-    _cleanup_close_ int fd = socket(addr->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    _cleanup_close_ int fd = own_socket_open(addr->sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK);
     if (fd < 0)
-        return -errno;
+        return fd;
     int error = own_socket_prepare(fd, addr->sa.sa_family, udp->mark_of(udp->callbacks.ctx, addr));
     if (error)
         return error;

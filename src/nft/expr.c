@@ -97,10 +97,10 @@ void match_has_user(struct rule *rule)
     compare(rule, NFT_CMP_GTE, &lowest, sizeof(lowest));
 }
 
-void match_priority(struct rule *rule, uint32_t priority)
+void match_group(struct rule *rule, uint32_t group)
 {
-    load_meta(rule, NFT_META_PRIORITY, NFT_REG_1);
-    compare(rule, NFT_CMP_EQ, &priority, sizeof(priority));
+    load_meta(rule, NFT_META_SKGID, NFT_REG_1);
+    compare(rule, NFT_CMP_EQ, &group, sizeof(group));
 }
 
 void match_family(struct rule *rule, uint8_t family)
@@ -335,22 +335,15 @@ void rule_sets_zone(struct rule *rule, uint16_t zone)
     rule_append(rule);
 }
 
-static void clear_meta(struct rule *rule, enum nft_meta_keys which)
+void rule_clears_mark(struct rule *rule)
 {
     const uint32_t none = 0;
     expr_begin(rule, "immediate");
     put_u32(rule, NFTNL_EXPR_IMM_DREG, NFT_REG_1);
     put(rule, NFTNL_EXPR_IMM_DATA, &none, sizeof(none));
     expr_begin(rule, "meta");
-    put_u32(rule, NFTNL_EXPR_META_KEY, which);
+    put_u32(rule, NFTNL_EXPR_META_KEY, NFT_META_MARK);
     put_u32(rule, NFTNL_EXPR_META_SREG, NFT_REG_1);
-}
-
-void rule_clears_mark(struct rule *rule, bool priority)
-{
-    clear_meta(rule, NFT_META_MARK);
-    if (priority)
-        clear_meta(rule, NFT_META_PRIORITY);
     rule_append(rule);
 }
 

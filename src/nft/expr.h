@@ -34,8 +34,8 @@ void match_to_loopback(struct rule *rule);
 void match_not_to_loopback(struct rule *rule);
 /* A socket of a process sends this, not the kernel itself. */
 void match_has_user(struct rule *rule);
-/* SO_PRIORITY of the sending socket. */
-void match_priority(struct rule *rule, uint32_t priority);
+/* Of the process when it made the sending socket. */
+void match_group(struct rule *rule, uint32_t group);
 void match_family(struct rule *rule, uint8_t family);
 void match_protocol(struct rule *rule, uint8_t protocol);
 /* `set_id`: an anonymous set of this transaction, see anonymous_set(). */
@@ -78,8 +78,8 @@ void prolong_found(struct rule *rule, const char *set, uint64_t timeout_ms);
 void rule_prolongs(struct rule *rule, const char *set, uint64_t timeout_ms);
 /* No verdict: the connection that the packet opens is told apart from others with the same addresses and ports. */
 void rule_sets_zone(struct rule *rule, uint16_t zone);
-/* No verdict: the packet bears no mark from here on and, if `priority`, no priority either. */
-void rule_clears_mark(struct rule *rule, bool priority);
+/* No verdict: the packet bears no mark from here on. */
+void rule_clears_mark(struct rule *rule);
 void verdict_redirect(struct rule *rule, uint16_t port);
 
 #endif

@@ -23,8 +23,8 @@ static const uint8_t families[] = {AF_INET, AF_INET6};
 void match_own(struct rule *rule, const struct nft_settings *settings)
 {
     match_mark(rule, NFT_CMP_EQ, settings->mark);
-    if (settings->priority)
-        match_priority(rule, settings->priority);
+    if (settings->group)
+        match_group(rule, settings->group);
 }
 
 static void drop_types(struct batch *batch, const char *chain, uint8_t family, const uint8_t *types, size_t n)
@@ -140,12 +140,29 @@ void chain_forged(struct batch *batch, bool own_sockets, unsigned lacks)
     verdict(&rule, NF_DROP, NULL);
 }
 
-/* Nobody behind the rules sees what the sidecar's packets are known by. */
+/* Nobody behind the rules sees the mark. What the kernel sends by itself for a socket has that socket's mark and no
+ * group: all of these marks go, or whoever sees which of his own does has found it. */
 static void hide_mark(struct batch *batch, const struct nft_settings *settings)
 {
-    struct rule rule = rule_begin(batch, "leaving");
+    struct rule rule;
+    if (!settings->group) {
+        rule = rule_begin(batch, "leaving");
+        match_own(&rule, settings);
+        rule_clears_mark(&rule);
+        return;
+    }
+    table_add_chain(batch, "marked");
+    rule = rule_begin(batch, "marked");
     match_own(&rule, settings);
-    rule_clears_mark(&rule, settings->priority);
+    rule_clears_mark(&rule);
+    rule = rule_begin(batch, "marked");
+    match_has_user(&rule);
+    verdict(&rule, NFT_RETURN, NULL);
+    rule = rule_begin(batch, "marked");
+    rule_clears_mark(&rule);
+    rule = rule_begin(batch, "leaving");
+    match_mark(&rule, NFT_CMP_NEQ, 0);
+    verdict(&rule, NFT_JUMP, "marked");
 }
 
 /* Behind the routing, which only here is known: a redirected packet was on its way to another device before. */

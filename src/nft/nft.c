@@ -204,6 +204,11 @@ bool nft_lists_sockets(const struct nft *nft)
     return !nft->no_sockets;
 }
 
+bool nft_knows_group(const struct nft *nft)
+{
+    return nft->settings->group != 0;
+}
+
 bool nft_logs_peers(const struct nft *nft)
 {
     return nft->settings->log_peers && !nft->install.no_peers;

@@ -24,7 +24,7 @@ struct nft_settings {
     bool audit;                        /* what would be refused is logged and let through, and no flow is ended */
     uint16_t dns_port;                 /* where port 53 is redirected to, on this host */
     uint32_t mark;                     /* SO_MARK of the sidecar's own packets, not 0 */
-    uint32_t priority;                 /* SO_PRIORITY of the same packets; 0: the mark alone tells them */
+    uint32_t group;                    /* of the process when it made their sockets; 0: the mark alone tells them */
     const struct sock_addr *upstreams; /* the mark opens their ports, and port 53, to any address */
     size_t n_upstreams;                /* at most NFT_UPSTREAMS_MAX */
     const struct search_text *search;  /* kept for nft_recall_search(), which is all; NULL: nothing is kept */
@@ -85,6 +85,8 @@ bool nft_rejects(const struct nft *nft);
 bool nft_lists_flows(const struct nft *nft);
 /* Whether sockets can be; false on kernels without inet_diag, where only rules stop flows. */
 bool nft_lists_sockets(const struct nft *nft);
+/* Whether it takes more than the mark to be taken for the sidecar. */
+bool nft_knows_group(const struct nft *nft);
 /* Whether rules show direct connections: `log_peers`, unless the kernel does not take them. */
 bool nft_logs_peers(const struct nft *nft);
 /* Replaces the static sets and the default, and takes learned addresses away for which `still_allowed` says no for

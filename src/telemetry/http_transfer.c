@@ -118,6 +118,12 @@ void http_transfer_judge(struct http_transfer *transfer, CURLcode code)
 
 /* --- what is sent --- */
 
+static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    int fd = own_socket_open(address->family, address->socktype);
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
 static int set_mark(void *ctx, curl_socket_t fd, curlsocktype purpose)
 {
     const struct http_transfer *transfer = ctx;
@@ -219,6 +225,7 @@ int http_transfer_prepare(struct http_transfer *transfer, const struct lookup *a
     curl->easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)fresh);
     curl->easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)fresh);
     curl->easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->reason);
+    curl->easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl->easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, set_mark);
     curl->easy_setopt(easy, CURLOPT_SOCKOPTDATA, transfer);
     curl->easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_came);

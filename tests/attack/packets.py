@@ -145,21 +145,38 @@ def marks(scene):
 
 @attack(net_raw=True)
 def half_of_the_secret(scene):
-    """The sidecar's mark without its priority, and the priority without the mark: neither shows that it was right."""
+    """The sidecar's mark without its group, and the group without the mark."""
     scene.guard()
-    own = {} if scene.control else secrets_of(scene)
-    for name, key in (attacker.SO_MARK, "mark"), (attacker.SO_PRIORITY, "priority"):
-        options = [(socket.SOL_SOCKET, name, own.get(key, 7).to_bytes(4, "little").hex())]
+    own = {"mark": 7, "group": 7} if scene.control else secrets_of(scene)
+    for mark, group in (own["mark"], None), (7, own["group"]):
         for address, port in (scene.denied, 53), (scene.denied, PORT), (scene.denied, 853):
-            scene.run(moves.send, address, port, scene.token, None, options)
-    return scene.left()
+            scene.run(attacker.send_as, address, port, mark, group)
+    return scene.left(b"secret")
+
+
+@attack(modes=BOTH_MODES)
+def secret_shown_by_the_kernel(scene):
+    """What sock_diag(7) and /proc/net say of every socket to everybody; with it the mark alone is left to find. The
+    control has a socket with a priority, which is shown."""
+    if scene.control:
+        own = {"group": 0x5eed1234}
+        with scene.sandbox.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, attacker.SO_PRIORITY, own["group"])
+            sock.connect((UPSTREAM_V4, 53))
+            shown = scene.run(attacker.shown_numbers)
+    else:
+        scene.guard()
+        own = secrets_of(scene)
+        dnsclient.ask(scene.sandbox, "www.allowed.test")
+        shown = scene.run(attacker.shown_numbers)
+        assert shown, "sockets are listed"
+    return bool(set(own.values()) & set(shown))
 
 
 def secrets_of(scene):
     """What the sidecar's own packets are known by."""
-    rule = re.search(r"chain own .*?meta mark (0x\w+) meta priority (\S+)", scene.sandbox.table(), re.DOTALL)
-    major, minor = rule[2].split(":")
-    return {"mark": int(rule[1], 16), "priority": int(major or "0", 16) << 16 | int(minor or "0", 16)}
+    rule = re.search(r"chain own .*?meta mark (0x\w+) meta skgid (\d+)", scene.sandbox.table(), re.DOTALL)
+    return {"mark": int(rule[1], 16), "group": int(rule[2])}
 
 
 @attack(net_raw=True)

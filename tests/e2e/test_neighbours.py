@@ -195,6 +195,16 @@ def test_dockers_resolver_is_redirected_filtered_and_forwarded_to(world, start, 
     assert not resolver.asked("www.other.test")
 
 
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+def test_dockers_resolver_is_upstream_and_exempt(world, start, docker, tcp):
+    """Service names come from it to everybody; its answers to the sidecar, too, are of a redirected connection."""
+    resolver = docker(faults.good)
+    start(RULES={"egress": [{"action": "allow", "target": "*.allowed.test"}]}, DNS_UPSTREAM=DOCKER,
+          NAMESERVER_EXEMPT=DOCKER)
+    answer = dnsclient.ask(world.sandbox, "www.allowed.test", server=UPSTREAM_V4, tcp=tcp)
+    assert dnsclient.addresses(answer) == ["203.0.113.10"] and resolver.asked("www.allowed.test")
+
+
 def _no_answer(world, tcp, port):
     with pytest.raises((OSError, dnsclient.Timeout)):
         dnsclient.ask(world.sandbox, "www.other.test", server=DOCKER, tcp=tcp, port=port, timeout=0.5)

@@ -186,6 +186,36 @@ def marks(address, port, count):
     return tried
 
 
+def send_as(address, port, mark, group):
+    """A datagram with a mark, of a socket that was made by a process of the group, or of its own."""
+    if group is not None:
+        os.setresgid(-1, group, -1)
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        set_mark(sock, mark)
+        with contextlib.suppress(OSError):
+            sock.sendto(b"secret", (address, port))
+
+
+def shown_numbers():
+    """Every number of 32 bits that sock_diag(7) and /proc show of the UDP sockets here, aligned or not."""
+    dumps = []
+    for family in socket.AF_INET, socket.AF_INET6:
+        for extensions in [1 << bit for bit in range(8)]:
+            body = struct.pack("=BBBxI", family, socket.IPPROTO_UDP, extensions, 0xffffffff) + bytes(48)
+            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as sock:  # NETLINK_SOCK_DIAG
+                sock.send(struct.pack("=IHHII", 16 + len(body), 20, 0x301, 1, 0) + body)  # a dump
+                while not dumps or b"\3\0\2\0" not in dumps[-1][4:8]:  # NLMSG_DONE, its flags
+                    dumps.append(sock.recv(1 << 20))
+                dumps.append(b"")
+    numbers = {struct.unpack_from("=I", dump, at)[0] for dump in dumps for at in range(len(dump) - 3)}
+    for name in "udp", "udp6", "tcp", "tcp6":
+        for word in pathlib.Path("/proc/net", name).read_text().replace(":", " ").split():
+            for base in 10, 16:
+                with contextlib.suppress(ValueError):
+                    numbers.add(int(word, base))
+    return sorted(numbers)
+
+
 def raw(own, foreign, destination):
     """Raw IP packets from an own and from a foreign address; the errors."""
     return [send_raw(udp_packet(source, 4444, destination, 7777, b"raw"), destination, mark)
