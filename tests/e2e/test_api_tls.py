@@ -204,7 +204,8 @@ def test_files_that_cannot_be_used(world, pair, authority, tmp_path):
 def test_clients_need_a_certificate_but_probes_do_not(world, start_tls, authority, tmp_path):
     sidecar = start_tls(TLS_CLIENT_CA=str(authority.certificate))
     nobody = _context(authority)
-    assert _ask(world, nobody, "/healthz")[:2] == (200, "ok")
+    for path in "/healthz", "/livez":
+        assert _ask(world, nobody, path)[:2] == (200, "ok")
     for path in "/policy", "/metrics", "/", "/nowhere", "/events":
         status, text, _ = _ask(world, nobody, path)
         assert status == 403 and "certificate" in text, path
