@@ -41,10 +41,11 @@ int learn_address(struct changes *changes, const struct nft_policy *policy, cons
     enum timed_set set = allow_set(learned->addr.family), revoked_in = revoked_set(learned->addr.family);
     uint64_t until = now_ns + nft_lease_seconds(learned->ttl) * NS_PER_S;
     struct lease *lease = leases_find(changes_leases(changes, set), &learned->addr);
-    if (!lease && changes_add(changes, set, &learned->addr, until, &lease))
+    bool is_new = !lease;
+    if (is_new && changes_add(changes, set, &learned->addr, until, &lease))
         return -ENOMEM;
     /* Renewed first: that keeps the names as they are for a roll-back. */
-    if (!names_has(&lease->names, learned->name, learned->name_len) || !will_do(lease, until)) {
+    if (!is_new && (!names_has(&lease->names, learned->name, learned->name_len) || !will_do(lease, until))) {
         int error = changes_renew(changes, set, lease, until > lease->expires_ns ? until : lease->expires_ns);
         if (error)
             return error;
