@@ -251,9 +251,9 @@ def test_ways_of_asking_take_turns(world, start, resolver):
     with concurrent.futures.ThreadPoolExecutor(len(queries)) as pool:
         answers = list(pool.map(lambda numbered: _exchange(world, numbered[1], tcp=numbered[0] % 3 == 2),
                                 enumerate(queries)))
-    for query, answer in zip(queries, answers):
-        assert dnsclient.addresses(answer) == ["203.0.113.10"]
-        assert (answer.edns >= 0) == (query.edns >= 0)
+    for query, received in zip(queries, answers):
+        assert dnsclient.addresses(received) == ["203.0.113.10"]
+        assert (received.edns >= 0) == (query.edns >= 0)
     assert under_way == [1] * 5
     kept = dns.flags.RD | dns.flags.AD | dns.flags.CD
     seen = {(request.message.flags & kept, request.message.edns, request.message.ednsflags & dns.flags.DO)
