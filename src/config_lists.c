@@ -112,6 +112,7 @@ static bool is_reserved(const char *key)
                                            "rules_count",
                                            "rules_digest",
                                            "signal",
+                                           "silence",
                                            "source",
                                            "starts",
                                            "suppressed",

@@ -34,7 +34,7 @@ static void put_policy(const cJSON *event, struct buf *ret)
     const cJSON *rules = cJSON_GetObjectItemCaseSensitive(event, "rules");
     double n = rules ? cJSON_GetArraySize(rules) : json_number(event, "rules_count");
     const char *error = json_text(event, "error"), *source = json_text(event, "source");
-    buf_puts(ret, *source ? "always files: " : "");
+    buf_puts(ret, strcmp(source, "always") ? "" : "always files: ");
     if (*error)
         buf_printf(ret, "refused: %s", error);
     else
