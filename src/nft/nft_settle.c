@@ -114,9 +114,10 @@ static struct cut make_cut(struct nft *nft)
 
 /* From now on only clients make entries of connections from outside: see chain_inbound(). Those from before that others
  * may have made are taken away, so that the next packet decides. */
-static int forget_doubtful(struct nft *nft, const bool older[UINT16_MAX + 1], struct why *why)
+static int forget_doubtful(struct nft *nft, bool older[UINT16_MAX + 1], struct why *why)
 {
     _cleanup_buf_ struct buf flows = {0};
+    older[nft->settings->dns_port] = false; /* the sidecar's own, on loopback alone */
     batch_begin(nft->batch);
     older_put_ports(nft->batch, older);
     int error = nft_commit(nft, nft->batch, why);

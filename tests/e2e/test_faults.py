@@ -185,7 +185,8 @@ def test_clocks_of_another_time_namespace(world, start):
 
 def test_no_more_memory(world, start):
     """It gets 4 MiB more than after its start (RLIMIT_DATA), and is attacked: it goes on, and afterwards it is as before."""
-    sidecar = start(RULES=RULES, LOG_LEVEL="warn")
+    # Without the group, which would make it a process of others to prlimit().
+    sidecar = start(RULES=RULES, LOG_LEVEL="warn", through=("setpriv", "--bounding-set=-setgid"))
     with open(f"/proc/{sidecar.process.pid}/status", encoding="ascii") as status:
         data = int(re.search(r"^VmData:\s+(\d+)", status.read(), re.M)[1]) << 10
     data += 4 << 20
