@@ -30,11 +30,19 @@ struct policy_change {
     void (*answered)(struct policy_change *change); /* for the loop to call; the change is the API's again then */
 };
 
-/* A letter to the loop: what is in force, and what is known of an address, or of all, or was seen since the start? */
+/* What the loop is asked beside the policy that is in force. */
+enum policy_subject {
+    ABOUT_POLICY, /* nothing */
+    ABOUT_ADDRESS,
+    ABOUT_SEEN,   /* since the start */
+    ABOUT_LEASES, /* all of them */
+    ABOUT_HEALTH, /* look at the table now; hooks.healthy() knows then */
+};
+
+/* A letter to the loop. */
 struct policy_question {
     struct mail mail;
-    bool about_address, about_seen, about_leases;
-    bool about_health; /* look at the table now; hooks.healthy() knows then */
+    enum policy_subject about;
     struct ip_addr addr;
     struct policy_layers layers; /* the answer: references, for the API to give up */
     struct lease_info lease;     /* of the address */
@@ -54,7 +62,7 @@ struct api_hooks {
     void (*ask)(void *ctx, struct policy_question *question);
     /* Whether enforcement is in place; false with the reason in `why`. Must not block. */
     bool (*healthy)(void *ctx, struct why *why);
-    /* Whether that may be out of date, and the loop is to be asked first (`about_health`). NULL: it never is. Takes some
+    /* Whether that may be out of date, and the loop is to be asked first (ABOUT_HEALTH). NULL: it never is. Takes some
      * microseconds. */
     bool (*health_is_old)(void *ctx);
     /* Whether the loop turns; false with the reason in `why`. NULL: it does. Must not block. */

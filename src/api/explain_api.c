@@ -56,7 +56,7 @@ static struct explanation explain(const struct rule *target, const struct policy
     const struct policy_layers *layers = &question->layers;
     if (question->is_own)
         return (struct explanation){ACTION_ALLOW, "own", NULL};
-    struct decision decision = question->about_address ? policy_decide_addr(layers, &question->addr)
+    struct decision decision = question->about == ABOUT_ADDRESS ? policy_decide_addr(layers, &question->addr)
                                                        : policy_decide(layers, target->name, target->name_len);
     struct explanation explanation = {decision.action, "default", decision.rule};
     if (decision.rule)
@@ -84,7 +84,7 @@ static void answer_explain(const struct lookup *lookup)
         rule_to_json(explanation.rule, &body);
     else
         buf_puts(&body, "null");
-    if (question->about_address) {
+    if (question->about == ABOUT_ADDRESS) {
         buf_puts(&body, ",\"lease\":");
         if (question->lease.state != LEASE_NONE)
             lease_info_to_json(&question->lease, &body);
@@ -243,7 +243,7 @@ static int parse_target(const char *text, struct lookup *lookup, struct why *why
     const struct ip_addr *addr = &rule->prefix.addr;
     if (rule->kind != TARGET_NAME && (rule->kind != TARGET_PREFIX || rule->prefix.bits != 8 * ip_size(addr->family)))
         return why_set(why, -EINVAL, "\"%.100s\": expected one name or one IP address", rule->text);
-    lookup->question.about_address = rule->kind == TARGET_PREFIX;
+    lookup->question.about = rule->kind == TARGET_PREFIX ? ABOUT_ADDRESS : ABOUT_POLICY;
     lookup->question.addr = *addr;
     return 0;
 }
@@ -269,29 +269,28 @@ void explain_api_get(struct api *api, struct request *request)
     ask(take_pointer(lookup));
 }
 
+static void look_up(struct api *api, struct request *request, enum policy_subject about, lookup_answer *answer)
+{
+    struct lookup *lookup = lookup_new(api, request, answer);
+    if (!lookup)
+        return;
+    lookup->question.about = about;
+    ask(lookup);
+}
+
 void effective_api_get(struct api *api, struct request *request)
 {
-    struct lookup *lookup = lookup_new(api, request, answer_effective);
-    if (lookup)
-        ask(lookup);
+    look_up(api, request, ABOUT_POLICY, answer_effective);
 }
 
 void suggested_api_get(struct api *api, struct request *request)
 {
-    struct lookup *lookup = lookup_new(api, request, answer_suggested);
-    if (!lookup)
-        return;
-    lookup->question.about_seen = true;
-    ask(lookup);
+    look_up(api, request, ABOUT_SEEN, answer_suggested);
 }
 
 void leases_api_get(struct api *api, struct request *request)
 {
-    struct lookup *lookup = lookup_new(api, request, answer_leases);
-    if (!lookup)
-        return;
-    lookup->question.about_leases = true;
-    ask(lookup);
+    look_up(api, request, ABOUT_LEASES, answer_leases);
 }
 
 static void answer_health(const struct lookup *lookup)
@@ -301,9 +300,5 @@ static void answer_health(const struct lookup *lookup)
 
 void explain_api_look(struct api *api, struct request *request)
 {
-    struct lookup *lookup = lookup_new(api, request, answer_health);
-    if (!lookup)
-        return;
-    lookup->question.about_health = true;
-    ask(lookup);
+    look_up(api, request, ABOUT_HEALTH, answer_health);
 }

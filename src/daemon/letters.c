@@ -70,18 +70,26 @@ static void deliver_question(struct mail *mail, void *ctx)
 {
     struct policy_question *question = (struct policy_question *)mail; /* its first member */
     struct daemon *daemon = ctx;
-    if (question->about_health)
+    if (question->about == ABOUT_HEALTH)
         daemon_look(daemon);
     struct policy_layers layers = enforcer_layers(&daemon->enforcer);
     question->layers = policy_layers_ref(&layers);
-    if (question->about_seen && seen_copy(daemon->seen, &question->seen))
-        question->seen = NULL;
-    if (question->about_address) {
+    switch (question->about) {
+    case ABOUT_ADDRESS:
         nft_lookup(daemon->enforcer.nft, &question->addr, &question->lease);
         question->is_own = dns_proxy_is_home(daemon->enforcer.proxy, &question->addr);
-    }
-    if (question->about_leases)
+        break;
+    case ABOUT_SEEN:
+        if (seen_copy(daemon->seen, &question->seen))
+            question->seen = NULL;
+        break;
+    case ABOUT_LEASES:
         question->n_leases = nft_list(daemon->enforcer.nft, LISTED_MAX, put_lease, &question->leases);
+        break;
+    case ABOUT_POLICY:
+    case ABOUT_HEALTH:
+        break;
+    }
     question->answered(question);
 }
 

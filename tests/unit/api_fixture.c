@@ -60,15 +60,15 @@ static void give_answer(struct fixture *f, struct policy_question *question)
     struct policy_layers layers = {f->deny_always, f->allow_always, f->in_force};
     question->layers = policy_layers_ref(&layers);
     char text[IP_TEXT_MAX] = "";
-    if (question->about_address)
+    if (question->about == ABOUT_ADDRESS)
         ip_format(&question->addr, text);
     bool learned = !strcmp(text, FIXTURE_LEARNED), lost = !strcmp(text, FIXTURE_LOST);
     if (learned || lost)
         question->lease = (struct lease_info){question->addr, learned ? LEASE_LEARNED : LEASE_REVOKED,
                                               .seconds_left = 7, .names = "www.example"};
-    if (question->about_health)
+    if (question->about == ABOUT_HEALTH)
         f->healthy = !f->healthy;
-    if (question->about_leases) {
+    if (question->about == ABOUT_LEASES) {
         buf_puts(&question->leases, FIXTURE_LEASES);
         question->n_leases = 2;
     }
