@@ -1,6 +1,6 @@
 #include "xdp.h"
 
-#include "base/cleanup.h"
+#include "base/ip.h"
 
 #include <errno.h>
 #include <linux/if_xdp.h>
@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #define MEMORY 4096u
-#define LOOPBACK_INDEX 1
 
 void xdp_open(struct xdp *ret)
 {

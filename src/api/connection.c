@@ -44,6 +44,12 @@ const struct sockaddr *connection_peer(struct MHD_Connection *connection)
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
 }
 
+struct ip_addr connection_peer_ip(const struct sockaddr *peer)
+{
+    return peer->sa_family == AF_INET ? ip_from_v4(&((const struct sockaddr_in *)peer)->sin_addr)
+                                      : ip_from_v6_socket(&((const struct sockaddr_in6 *)peer)->sin6_addr);
+}
+
 void connection_peer_format(struct MHD_Connection *connection, char out[IP_TEXT_MAX])
 {
     const struct sockaddr *peer = connection_peer(connection);
@@ -51,14 +57,8 @@ void connection_peer_format(struct MHD_Connection *connection, char out[IP_TEXT_
         strcpy(out, "unix");
         return;
     }
-    struct ip_addr ip = {.family = AF_INET};
-    if (peer->sa_family == AF_INET)
-        ip = ip_from_v4(&((const struct sockaddr_in *)peer)->sin_addr);
-    else
-        ip = ip_from_v6(&((const struct sockaddr_in6 *)peer)->sin6_addr);
+    struct ip_addr ip = connection_peer_ip(peer);
     ip_format(&ip, out);
-    if (!strncmp(out, "::ffff:", 7) && strchr(out, '.'))
-        memmove(out, out + 7, strlen(out + 7) + 1);
 }
 
 static enum connection_side side_of(struct MHD_Connection *connection)

@@ -38,7 +38,9 @@ void connection_notify(void *cls, struct MHD_Connection *connection, void **slot
 /* Whose share the client is in; inside when it is in none any more. */
 enum connection_side connection_side(struct MHD_Connection *connection);
 const struct sockaddr *connection_peer(struct MHD_Connection *connection);
-/* The client's address, IPv4 as such on every listener; "unix" for the socket in the file system. */
+/* Of a peer that is not AF_UNIX: IPv4 as such on the listener for both. */
+struct ip_addr connection_peer_ip(const struct sockaddr *peer);
+/* The client's address; "unix" for the socket in the file system. */
 void connection_peer_format(struct MHD_Connection *connection, char out[IP_TEXT_MAX]);
 /* Starts the deadline anew; when it passes the connection is shut down. It bounds three times: waiting for and reading
  * the headers; reading the body and writing the answer; writing an answer that had to wait. libmicrohttpd's own timeout

@@ -19,6 +19,13 @@ struct ip_addr ip_from_v6(const void *sixteen_bytes)
     return addr;
 }
 
+struct ip_addr ip_from_v6_socket(const void *sixteen_bytes)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    const uint8_t *bytes = sixteen_bytes;
+    return memcmp(bytes, mapped, sizeof(mapped)) ? ip_from_v6(bytes) : ip_from_v4(bytes + sizeof(mapped));
+}
+
 bool ip_equal(const struct ip_addr *a, const struct ip_addr *b)
 {
     return memcmp(a, b, sizeof(*a)) == 0;

@@ -41,6 +41,7 @@ struct sock_addr {
 
 #define IP_TEXT_MAX 46
 #define SOCK_ADDR_TEXT_MAX 56
+#define LOOPBACK_INDEX 1 /* of the device lo, in every network namespace (the kernel's LOOPBACK_IFINDEX) */
 
 static inline size_t ip_size(uint8_t family)
 {
@@ -49,6 +50,8 @@ static inline size_t ip_size(uint8_t family)
 
 struct ip_addr ip_from_v4(const void *four_bytes);
 struct ip_addr ip_from_v6(const void *sixteen_bytes);
+/* An address that a socket of IPv6 tells of: an IPv4-mapped one is the IPv4 address that packets carry. */
+struct ip_addr ip_from_v6_socket(const void *sixteen_bytes);
 bool ip_equal(const struct ip_addr *a, const struct ip_addr *b);
 /* <0, 0, >0; IPv4 sorts before IPv6. */
 int ip_compare(const struct ip_addr *a, const struct ip_addr *b);

@@ -40,9 +40,6 @@ static void give_back(void)
     if (!setresgid(UNCHANGED, UNCHANGED, getegid()))
         prctl(PR_SET_DUMPABLE, 1L);
 }
-#define AT_END() atexit(give_back)
-#else
-#define AT_END() 0
 #endif
 
 uint32_t own_group_take(void)
@@ -57,8 +54,12 @@ uint32_t own_group_take(void)
         group = i < TRIES / 2 ? group & INT32_MAX : group & UINT16_MAX;
         if (!group || group == getegid())
             continue;
-        if (!setresgid(UNCHANGED, UNCHANGED, group))
-            return AT_END() ? 0 : group;
+        if (!setresgid(UNCHANGED, UNCHANGED, group)) {
+#ifdef __SANITIZE_ADDRESS__
+            atexit(give_back);
+#endif
+            return group;
+        }
         if (errno != EINVAL)
             return 0;
     }

@@ -160,12 +160,12 @@ static void refuse_extension_headers(struct batch *batch, const char *chain)
 
 /* With a route that the sender chose, the address of a packet is that of the next hop, which may be an allowed one that
  * forwards it. Of a fragment no port is known. */
-static void refuse_headers(struct batch *batch, const char *chain)
+static void refuse_headers(struct batch *batch)
 {
-    struct rule rule = rule_begin(batch, chain);
+    struct rule rule = rule_begin(batch, "egress");
     match_ipv4_options_or_fragment(&rule);
     verdict(&rule, NFT_GOTO, "refuse");
-    refuse_extension_headers(batch, chain);
+    refuse_extension_headers(batch, "egress");
 }
 
 /* IPv6 with headers of extension; what follows them is read from the packet with each match. */
@@ -216,7 +216,7 @@ static void egress_begin(struct batch *batch, const struct nft_settings *setting
         match_local(&rule, PACKET_SOURCE, NFT_CMP_NEQ);
         verdict(&rule, NF_DROP, NULL);
         chain_headers(batch);
-        refuse_headers(batch, "egress");
+        refuse_headers(batch);
     }
 
     rule = rule_begin(batch, "egress");
@@ -318,16 +318,17 @@ void chain_egress_shut(struct batch *batch)
  * belongs to an older flow; and with a fragment that hides the port of another one either may be such a question. */
 static void chain_questions(struct batch *batch, const struct nft_settings *settings)
 {
-    chain_headers(batch);
     table_add_chain(batch, "questions");
     for (size_t i = 0; i < 2; i++) { /* redirected to port 53 */
         struct rule rule = rule_begin(batch, "questions");
         match_loopback(&rule, PACKET_DESTINATION, NFT_CMP_EQ, families[i]);
         verdict(&rule, NF_ACCEPT, NULL);
     }
-    refuse_headers(batch, "questions");
-    accept_exempt_dns(batch, "questions", settings);
     struct rule rule = rule_begin(batch, "questions");
+    match_ipv4_options_or_fragment(&rule);
+    verdict(&rule, NFT_GOTO, "refuse");
+    accept_exempt_dns(batch, "questions", settings);
+    rule = rule_begin(batch, "questions");
     verdict(&rule, NFT_GOTO, "refuse");
 }
 
@@ -338,6 +339,7 @@ void chain_unredirected(struct batch *batch, const struct nft_settings *settings
                                         ND_REDIRECT};
     chain_refuse(batch, settings);
     chain_loopback(batch, settings);
+    chain_headers(batch);
     chain_questions(batch, settings);
     table_add_output_chain(batch, "unredirected", "filter", PRIORITY_EGRESS, NF_ACCEPT);
     struct rule rule = rule_begin(batch, "unredirected");
@@ -360,9 +362,6 @@ void chain_unredirected(struct batch *batch, const struct nft_settings *settings
     rule = rule_begin(batch, "unredirected");
     match_protocol_in(&rule, set);
     verdict(&rule, NFT_GOTO, "questions");
-    set = anonymous_set(batch, KEY_ICMPV6_TYPE, discovery, sizeof(discovery));
-    rule = rule_begin(batch, "unredirected"); /* sent to all, it is heard here as well, as if a router had sent it */
-    match_icmp_type_in(&rule, AF_INET6, set);
-    match_has_user(&rule);
-    verdict(&rule, NF_DROP, NULL);
+    /* Sent to all, it is heard here as well, as if a router had sent it. */
+    drop_icmp_of_processes(batch, "unredirected", AF_INET6, discovery, sizeof(discovery));
 }

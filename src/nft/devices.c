@@ -1,5 +1,7 @@
 #include "nft/devices.h"
 
+#include "base/ip.h"
+
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netlink.h>
@@ -33,7 +35,6 @@ void devices_drain(int fd)
         ;
 }
 
-#define LOOPBACK_INDEX 1
 
 static bool leads_out(const struct nlmsghdr *nlh)
 {

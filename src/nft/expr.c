@@ -62,12 +62,11 @@ void match_mark(struct rule *rule, enum nft_cmp_ops op, uint32_t mark)
     compare(rule, op, &mark, sizeof(mark));
 }
 
-static const uint32_t loopback_index = 1; /* LOOPBACK_IFINDEX, in every network namespace */
-
 static void match_device(struct rule *rule, enum nft_meta_keys which, enum nft_cmp_ops op)
 {
+    const uint32_t loopback = LOOPBACK_INDEX;
     load_meta(rule, which, NFT_REG_1);
-    compare(rule, op, &loopback_index, sizeof(loopback_index));
+    compare(rule, op, &loopback, sizeof(loopback));
 }
 
 void match_from_loopback(struct rule *rule)

@@ -1,5 +1,6 @@
 #include "nft/frames.h"
 
+#include "base/ip.h"
 #include "nft/frame_expr.h"
 #include "nft/table.h"
 
@@ -9,7 +10,6 @@
 #ifndef NF_NETDEV_EGRESS
 #define NF_NETDEV_EGRESS 1 /* linux/netfilter.h since 5.16 */
 #endif
-#define LOOPBACK_INDEX 1
 
 /* RFC 2131 section 4.1: a client without an address has to make its packets itself. IPv4 without options, UDP, from port
  * 68 to port 67. */

@@ -27,7 +27,7 @@ void match_own(struct rule *rule, const struct nft_settings *settings)
         match_group(rule, settings->group);
 }
 
-static void drop_types(struct batch *batch, const char *chain, uint8_t family, const uint8_t *types, size_t n)
+void drop_icmp_of_processes(struct batch *batch, const char *chain, uint8_t family, const uint8_t *types, size_t n)
 {
     uint32_t set = anonymous_set(batch, family == AF_INET ? KEY_ICMP_TYPE : KEY_ICMPV6_TYPE, types, n);
     struct rule rule = rule_begin(batch, chain);
@@ -44,8 +44,8 @@ static void chain_errors(struct batch *batch)
     static const uint8_t v6[] = {ICMP6_DST_UNREACH, ICMP6_PACKET_TOO_BIG, ICMP6_TIME_EXCEEDED, ICMP6_PARAM_PROB,
                                  ND_REDIRECT};
     table_add_chain(batch, "errors");
-    drop_types(batch, "errors", AF_INET, v4, sizeof(v4));
-    drop_types(batch, "errors", AF_INET6, v6, sizeof(v6));
+    drop_icmp_of_processes(batch, "errors", AF_INET, v4, sizeof(v4));
+    drop_icmp_of_processes(batch, "errors", AF_INET6, v6, sizeof(v6));
 }
 
 /* The kernel's own resets for refused connections have the refused address; they are related. */

@@ -15,6 +15,8 @@ enum { LACKS_ZONES = 1, LACKS_FRAMES = 2, LACKS_ROUTES = 4, LACKS_SOCKETS = 8, L
 /* A socket of the sidecar's own sends this. Both secrets in one match: a rule that showed whether the first of them is
  * right would let them be found one after the other. */
 void match_own(struct rule *rule, const struct nft_settings *settings);
+/* A rule that drops ICMP or ICMPv6 messages of these types when a process sends them, not the kernel by itself. */
+void drop_icmp_of_processes(struct batch *batch, const char *chain, uint8_t family, const uint8_t *types, size_t n);
 /* The first rules of the chain `loopback`, for packets that processes and the kernel send to this host, against those
  * with CAP_NET_RAW: a source of another host, which would be an upstream's answer or a router's redirect; an error that
  * no kernel found. And against those who send to an address of this host through a device, without any capability. */

@@ -97,17 +97,9 @@ struct listing {
     uint32_t mark; /* of the sidecar's own */
 };
 
-/* An IPv4-mapped address is the IPv4 address that packets carry. */
 static struct sock_addr endpoint(uint8_t family, const __be32 *addr, __be16 port)
 {
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    struct ip_addr ip;
-    if (family == AF_INET)
-        ip = ip_from_v4(addr);
-    else if (memcmp(addr, mapped, sizeof(mapped)) == 0)
-        ip = ip_from_v4(addr + 3);
-    else
-        ip = ip_from_v6(addr);
+    struct ip_addr ip = family == AF_INET ? ip_from_v4(addr) : ip_from_v6_socket(addr);
     return sock_addr_make(&ip, ntohs(port));
 }
 
@@ -144,26 +136,35 @@ static void take_socket(struct listing *listing, const struct nlmsghdr *nlh)
     buf_append(&listing->sockets, &flow, sizeof(flow));
 }
 
-/* All sockets of a protocol and a family, chunk by chunk. */
-static int list_sockets(int fd, uint8_t family, uint8_t protocol, struct listing *listing)
+/* Asks for all sockets of a protocol and a family that are in one of these states. */
+static int ask_for_list(int fd, uint8_t family, uint8_t protocol, uint32_t states)
 {
-    _Alignas(struct nlmsghdr) char room[ANSWER_SIZE];
+    _Alignas(struct nlmsghdr) char room[128];
     struct nlmsghdr *nlh = mnl_nlmsg_put_header(room);
     nlh->nlmsg_type = SOCK_DIAG_BY_FAMILY;
     nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
     struct inet_diag_req_v2 *request = mnl_nlmsg_put_extra_header(nlh, sizeof(*request));
     request->sdiag_family = family;
     request->sdiag_protocol = protocol;
-    request->idiag_states = UINT32_MAX;
+    request->idiag_states = states;
+    return send(fd, nlh, nlh->nlmsg_len, 0) < 0 ? -errno : 0;
+}
+
+/* All sockets of a protocol and a family, chunk by chunk. */
+static int list_sockets(int fd, uint8_t family, uint8_t protocol, struct listing *listing)
+{
+    _Alignas(struct nlmsghdr) char room[ANSWER_SIZE];
     listing->protocol = protocol;
-    if (send(fd, nlh, nlh->nlmsg_len, 0) < 0)
-        return -errno;
+    int error = ask_for_list(fd, family, protocol, UINT32_MAX);
+    if (error)
+        return error;
     for (;;) {
         ssize_t received = recv(fd, room, sizeof(room), 0);
         if (received < 0)
             return -errno;
         int left = (int)received;
-        for (nlh = (struct nlmsghdr *)room; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+        for (struct nlmsghdr *nlh = (struct nlmsghdr *)room; mnl_nlmsg_ok(nlh, left);
+             nlh = mnl_nlmsg_next(nlh, &left)) {
             if (nlh->nlmsg_type == NLMSG_DONE)
                 return listing->sockets.failed ? -ENOMEM : 0;
             if (nlh->nlmsg_type == NLMSG_ERROR)
@@ -215,17 +216,10 @@ int sockets_find(int fd, uint32_t mark, struct buf *ret, bool ret_udp[UINT16_MAX
 bool sockets_listable(void)
 {
     _cleanup_close_ int fd = sockets_open();
-    if (fd < 0)
+    if (fd < 0 || ask_for_list(fd, AF_INET, IPPROTO_TCP, 0)) /* in no state: a short list */
         return false;
     _Alignas(struct nlmsghdr) char room[ANSWER_SIZE];
-    struct nlmsghdr *nlh = mnl_nlmsg_put_header(room);
-    nlh->nlmsg_type = SOCK_DIAG_BY_FAMILY;
-    nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-    struct inet_diag_req_v2 *request = mnl_nlmsg_put_extra_header(nlh, sizeof(*request));
-    request->sdiag_family = AF_INET;
-    request->sdiag_protocol = IPPROTO_TCP; /* in no state: a short list */
-    if (send(fd, nlh, nlh->nlmsg_len, 0) < 0)
-        return false;
+    const struct nlmsghdr *nlh = (const struct nlmsghdr *)room;
     ssize_t received = recv(fd, room, sizeof(room), 0);
     return received > 0 && mnl_nlmsg_ok(nlh, (int)received) && nlh->nlmsg_type != NLMSG_ERROR;
 }
