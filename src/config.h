@@ -24,10 +24,10 @@ struct config {
     const char *policy_file;
     const char *rules_dir;
     struct sock_addr http_addr;
-    bool http_any;           /* `:PORT`: IPv4 and IPv6 */
-    const char *http_socket; /* a path: the API is served there, too; NULL: it is not */
-    bool http_socket_only;   /* HTTP_ADDR says so: there, and at no address */
-    const char *api_hosts; /* names, comma separated */
+    bool http_any;                                  /* `:PORT`: IPv4 and IPv6 */
+    const char *http_socket;                        /* a path: the API is served there, too; NULL: it is not */
+    bool http_socket_only;                          /* HTTP_ADDR says so: there, and at no address */
+    const char *api_hosts;                          /* names, comma separated */
     const char *tls_cert, *tls_key, *tls_client_ca; /* paths; the first two together, the third with them alone */
     const char *token;
     size_t max_rules; /* 0: no limit */

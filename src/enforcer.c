@@ -66,9 +66,10 @@ static void warn_of_raw_sockets(struct enforcer *enforcer)
     if (!nft_guards_frames(enforcer->nft))
         warn_of_frames(enforcer, "this kernel has no netdev egress hook (Linux 5.16)");
     if (!nft_knows_group(enforcer->nft))
-        log_printf(enforcer->log, LOG_WARN,
-                   "without CAP_SETGID at the start the sidecar's packets are known by their mark alone: give it that, or "
-                   "drop CAP_NET_RAW from the application, or it can find the mark in hours");
+        log_printf(
+            enforcer->log, LOG_WARN,
+            "without CAP_SETGID at the start the sidecar's packets are known by their mark alone: give it that, or "
+            "drop CAP_NET_RAW from the application, or it can find the mark in hours");
     if (!nft_guards_answers(enforcer->nft))
         log_printf(enforcer->log, LOG_WARN,
                    "this kernel lacks nft_socket (CONFIG_NFT_SOCKET): drop CAP_NET_RAW from the application, or it can "
@@ -289,7 +290,8 @@ void enforcer_log_loaded(struct enforcer *enforcer, enum policy_source source)
 {
     _cleanup_buf_ struct buf rules = {0};
     policy_rules_to_json(enforcer->policy, &rules);
-    log_event(enforcer, LOG_LOADED, "egress policy loaded", policy_source_name(source), &rules, policy_count(enforcer->policy));
+    log_event(enforcer, LOG_LOADED, "egress policy loaded", policy_source_name(source), &rules,
+              policy_count(enforcer->policy));
 }
 
 /* The rules of both files as one list: deny.always first, as they decide. */

@@ -7,9 +7,9 @@
 #define LANDLOCK_H
 
 enum landlock_access {
-    LANDLOCK_READ,  /* files and folders, below as well */
+    LANDLOCK_READ,   /* files and folders, below as well */
     LANDLOCK_REMOVE, /* files and sockets below may be removed, nothing else */
-    LANDLOCK_WRITE, /* and create, write, rename within one folder, remove regular files */
+    LANDLOCK_WRITE,  /* and create, write, rename within one folder, remove regular files */
 };
 
 /* A ruleset in which nothing is allowed: a descriptor, the caller's. -ENOSYS or -EOPNOTSUPP: the kernel has no

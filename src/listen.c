@@ -10,7 +10,7 @@
 #define BACKLOG 512
 /* Of a first start this is the application, which then also gets what is sent to the port, tokens included. */
 #define TAKEN                                                                                                          \
-    ": another process in this network namespace does, a second sidecar or the sandbox's own; start the sidecar "     \
+    ": another process in this network namespace does, a second sidecar or the sandbox's own; start the sidecar "      \
     "before the application"
 
 /* A bound socket, listening when it is a stream. -errno with `why`; -EAFNOSUPPORT: the kernel has no such addresses. */

@@ -8,13 +8,13 @@
  * and 0 mean "none". */
 struct listeners {
     int udp[2], tcp[2];
-    size_t n_dns; /* of both */
-    int http;                  /* -1: OPENSANDBOX_EGRESS_HTTP_ADDR is a socket in the file system */
-    int local;                 /* the API's socket in the file system */
-    const char *local_path;    /* of `local`, borrowed from the configuration; NULL: none was made */
-    dev_t local_device;        /* which file it is */
+    size_t n_dns;           /* of both */
+    int http;               /* -1: OPENSANDBOX_EGRESS_HTTP_ADDR is a socket in the file system */
+    int local;              /* the API's socket in the file system */
+    const char *local_path; /* of `local`, borrowed from the configuration; NULL: none was made */
+    dev_t local_device;     /* which file it is */
     ino_t local_inode;
-    struct why warning;        /* why `local` was gone without; empty when it was not */
+    struct why warning; /* why `local` was gone without; empty when it was not */
 };
 
 /* 0, or -errno with `why` naming the address. */

@@ -21,8 +21,8 @@ struct notify {
     struct loop_timer watchdog;
 };
 
-/* Takes `life_fd` over (-1: no supervisor waits). Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, and opens the socket. A socket that cannot be opened is taken
- * for none: the manager notices, since it waits in vain. */
+/* Takes `life_fd` over (-1: no supervisor waits). Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, and opens the
+ * socket. A socket that cannot be opened is taken for none: the manager notices, since it waits in vain. */
 void notify_open(int life_fd, struct notify *ret);
 void notify_close(struct notify *notify);
 /* The start is through. From now on the loop gives a sign of life twice in the time after which the manager would end a

@@ -37,9 +37,9 @@ struct supervisor {
     uint64_t started_ns;
     bool stopping;
     int signal_fd;
-    int life_fd;          /* of the child's signs of life; -1: none are expected any more */
-    bool has_lived;       /* there was one: its start is through */
-    unsigned silent;      /* looks in a row without one */
+    int life_fd;     /* of the child's signs of life; -1: none are expected any more */
+    bool has_lived;  /* there was one: its start is through */
+    unsigned silent; /* looks in a row without one */
 };
 
 DEFINE_CLEANUP(struct log, cleanup_log, log_free);

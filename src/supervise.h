@@ -1,6 +1,6 @@
-/* A parent that starts the sidecar again when it crashes or hangs: for containers, where nobody else does it fast enough and
- * where it is PID 1. The kernel's rules stay in place in between, so the sandbox is closed, not open. It hands SIGTERM,
- * SIGINT and SIGHUP on, reaps orphans, and takes the sidecar along when it is killed itself. */
+/* A parent that starts the sidecar again when it crashes or hangs: for containers, where nobody else does it fast
+ * enough and where it is PID 1. The kernel's rules stay in place in between, so the sandbox is closed, not open. It
+ * hands SIGTERM, SIGINT and SIGHUP on, reaps orphans, and takes the sidecar along when it is killed itself. */
 #ifndef SUPERVISE_H
 #define SUPERVISE_H
 

@@ -57,7 +57,7 @@ static struct explanation explain(const struct rule *target, const struct policy
     if (question->is_own)
         return (struct explanation){ACTION_ALLOW, "own", NULL};
     struct decision decision = question->about == ABOUT_ADDRESS ? policy_decide_addr(layers, &question->addr)
-                                                       : policy_decide(layers, target->name, target->name_len);
+                                                                : policy_decide(layers, target->name, target->name_len);
     struct explanation explanation = {decision.action, "default", decision.rule};
     if (decision.rule)
         explanation.layer = layer_name(decision.layer);

@@ -42,7 +42,8 @@ static bool is_listed(const char *host, const char *list)
 
 static bool is_own_host(const char *authority, const char *hosts)
 {
-    static const char *const suffixes[] = {".localhost", ".local", ".internal", ".svc"}; /* and .cluster.local with it */
+    static const char *const suffixes[] = {".localhost", ".local", ".internal",
+                                           ".svc"}; /* and .cluster.local with it */
     char host[HOST_MAX];
     struct ip_addr addr;
     if (!cut_host(authority, host))

@@ -99,8 +99,8 @@ static const struct route *find_route(const struct api *api, const char *path)
 static bool has_token(struct api *api, struct request *request, enum api_denial *ret)
 {
     const char *given = request_header(request, AUTH_HEADER);
-    struct guess_source *source = guesses_source(&api->guesses, connection_side(request->connection),
-                                                 connection_peer(request->connection));
+    struct guess_source *source =
+        guesses_source(&api->guesses, connection_side(request->connection), connection_peer(request->connection));
     uint64_t now = loop_now(api->loop);
     *ret = API_DENIED_TOKEN;
     if (!given)
@@ -184,7 +184,7 @@ void router_account(struct api *api, const struct request *request)
     double duration = (double)(clock_monotonic_ns() - request->started_ns) / (double)NS_PER_S;
     request_streams_record(&api->settings.metrics->api_requests, method, template, request->sent ? request->status : 0,
                            duration);
-    bool guessed = request->sent && request->status == MHD_HTTP_UNAUTHORIZED; /* a token, wherever */
+    bool guessed = request->sent && request->status == MHD_HTTP_UNAUTHORIZED;        /* a token, wherever */
     bool throttled = request->sent && request->status == MHD_HTTP_TOO_MANY_REQUESTS; /* as many as anybody likes */
     enum log_level level = throttled ? LOG_DEBUG : request->route && !guessed ? request->route->level : LOG_INFO;
     if (!log_begin(api->log, level, LOG_PLAIN, "api request"))

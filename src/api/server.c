@@ -263,13 +263,11 @@ static int start_http(struct api *api, enum server_place place, int *listener, s
         {MHD_OPTION_END, 0, NULL},
     };
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (tls ? MHD_USE_TLS : 0);
-    server->http =
-        MHD_start_daemon(flags, 0, NULL, NULL, on_request, api,
-                         MHD_OPTION_LISTEN_SOCKET, *listener, MHD_OPTION_CONNECTION_LIMIT, connections,
-                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_CONNECTION,
-                         connection_notify, api, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
-                         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
-                         MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+    server->http = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, api, MHD_OPTION_LISTEN_SOCKET, *listener, MHD_OPTION_CONNECTION_LIMIT,
+        connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_CONNECTION,
+        connection_notify, api, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
     if (!server->http)
         return why_set(why, -EIO, "cannot start the HTTP server");
     *listener = -1;

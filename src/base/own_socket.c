@@ -103,7 +103,8 @@ int own_socket_open(int family, int type)
     death_restore(&death);
     if (fd < 0)
         return -error;
-    /* What the kernel sends when the socket is gone, for a connection that is not yet, has no group: a reset instead. */
+    /* What the kernel sends when the socket is gone, for a connection that is not yet, has no group: a reset instead.
+     */
     const struct linger reset = {.l_onoff = 1};
     if ((type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) == SOCK_STREAM)
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));

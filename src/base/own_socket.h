@@ -21,9 +21,9 @@ uint32_t own_group_take(void);
 int own_mark_draw(struct own_mark *ret);
 /* As socket() with SOCK_CLOEXEC, in the group if the process has taken one: the descriptor or -errno. */
 int own_socket_open(int family, int type);
-/* Before connect(): has the packets of `fd` carry the mark, unless `own` is NULL, and makes the socket one of those that
- * the rules keep others' answers from (IP_TRANSPARENT, which is what they look for; nft/guards.h). Takes CAP_NET_ADMIN;
- * 0 or -errno. Does not block. */
+/* Before connect(): has the packets of `fd` carry the mark, unless `own` is NULL, and makes the socket one of those
+ * that the rules keep others' answers from (IP_TRANSPARENT, which is what they look for; nft/guards.h). Takes
+ * CAP_NET_ADMIN; 0 or -errno. Does not block. */
 int own_socket_prepare(int fd, sa_family_t family, const struct own_mark *own);
 
 #endif

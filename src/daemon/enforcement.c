@@ -10,16 +10,16 @@
 
 void daemon_tell_health(struct daemon *daemon)
 {
-    const char *trouble = daemon->table_lost ? "the table inet opensandbox is not in place"
-                          : daemon->way_out_lost
-                              ? "no route leads out of this network namespace any more: the application may be in "
-                                "another one, which nobody guards"
-                          : daemon->file_lost
-                              ? "the kernel holds a policy whose file could not be written; post it again"
-                          : daemon->held ? daemon->sources.held.text
-                                         : NULL;
+    const char *trouble =
+        daemon->table_lost     ? "the table inet opensandbox is not in place"
+        : daemon->way_out_lost ? "no route leads out of this network namespace any more: the application may be in "
+                                 "another one, which nobody guards"
+        : daemon->file_lost    ? "the kernel holds a policy whose file could not be written; post it again"
+        : daemon->held         ? daemon->sources.held.text
+                               : NULL;
     atomic_store_explicit(&daemon->trouble, trouble, memory_order_release);
-    metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE, !daemon->table_lost && !daemon->way_out_lost && !daemon->config->audit);
+    metric_set(&daemon->metrics, METRIC_ENFORCEMENT_ACTIVE,
+               !daemon->table_lost && !daemon->way_out_lost && !daemon->config->audit);
 }
 
 static void tell_of_no_peers(struct daemon *daemon, const char *reason)
@@ -263,8 +263,8 @@ enum daemon_exit daemon_start_enforcement(struct daemon *daemon, struct why *why
     error = start_proxy(daemon, why);
     for (size_t i = 0; i < daemon->listeners.n_dns; i++)
         daemon->listeners.udp[i] = daemon->listeners.tcp[i] = -1; /* taken over */
-    /* What an earlier process held the kernel gives back a moment after its end: whether all could be had the first look
-     * after the table tells. */
+    /* What an earlier process held the kernel gives back a moment after its end: whether all could be had the first
+     * look after the table tells. */
     xdp_hold(&daemon->xdp);
     if (!error)
         error = enforcer_install(&daemon->enforcer, why);

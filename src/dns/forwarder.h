@@ -5,8 +5,8 @@
 
 #include "base/metrics.h"
 #include "base/own_socket.h"
-#include "dns/query.h"
 #include "dns/attempts.h"
+#include "dns/query.h"
 
 struct forwarder;
 

@@ -40,9 +40,9 @@ struct dns_settings {
     const struct ip_addr *unmarked; /* upstream traffic to these carries no mark */
     size_t n_unmarked;
     const struct own_mark *own; /* of upstream sockets; NULL: none */
-    bool mix_case;          /* of the letters in questions to upstreams, see query_mix_case() */
-    unsigned timeout_s;     /* for one query over all upstreams */
-    const char *probe_name; /* what upstreams are asked to see whether they answer; see prober.h */
+    bool mix_case;              /* of the letters in questions to upstreams, see query_mix_case() */
+    unsigned timeout_s;         /* for one query over all upstreams */
+    const char *probe_name;     /* what upstreams are asked to see whether they answer; see prober.h */
     unsigned probe_interval_s;
     size_t cache_entries;            /* answers kept, CACHE_ENTRIES_MAX at most; 0: none */
     const struct dns_suffix *search; /* what stub resolvers put behind names */

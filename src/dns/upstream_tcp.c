@@ -89,8 +89,9 @@ static void ready(struct loop_source *source, uint32_t events)
         finish(exchange, error);
 }
 
-int upstream_tcp_start(struct loop *loop, const struct sock_addr *upstream, const struct own_mark *own, const uint8_t *msg,
-                       size_t len, upstream_tcp_done *done, void *ctx, struct upstream_exchange **ret)
+int upstream_tcp_start(struct loop *loop, const struct sock_addr *upstream, const struct own_mark *own,
+                       const uint8_t *msg, size_t len, upstream_tcp_done *done, void *ctx,
+                       struct upstream_exchange **ret)
 {
     _cleanup_close_ int fd = own_socket_open(upstream->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK);
     if (fd < 0)

@@ -16,8 +16,9 @@ struct upstream_exchange;
 typedef void upstream_tcp_done(void *ctx, uint8_t *msg, size_t len, int error);
 
 /* Sends `msg` (copied) to `upstream`. 0 or -errno, and then `done` is not called. */
-int upstream_tcp_start(struct loop *loop, const struct sock_addr *upstream, const struct own_mark *own, const uint8_t *msg,
-                       size_t len, upstream_tcp_done *done, void *ctx, struct upstream_exchange **ret);
+int upstream_tcp_start(struct loop *loop, const struct sock_addr *upstream, const struct own_mark *own,
+                       const uint8_t *msg, size_t len, upstream_tcp_done *done, void *ctx,
+                       struct upstream_exchange **ret);
 /* Ends it without a call of `done`; NULL is fine. */
 void upstream_tcp_cancel(struct upstream_exchange *exchange);
 

@@ -183,15 +183,9 @@ static void chain_headers(struct batch *batch)
 /* What holds in every sandbox, before any policy. */
 static void egress_begin(struct batch *batch, const struct nft_settings *settings)
 {
-    static const uint8_t link_types[] = {ICMP6_PACKET_TOO_BIG,
-                                         MLD_LISTENER_REPORT,
-                                         MLD_LISTENER_REDUCTION,
-                                         ND_ROUTER_SOLICIT,
-                                         ND_ROUTER_ADVERT,
-                                         ND_NEIGHBOR_SOLICIT,
-                                         ND_NEIGHBOR_ADVERT,
-                                         ND_REDIRECT,
-                                         MLD_V2_LISTENER_REPORT};
+    static const uint8_t link_types[] = {ICMP6_PACKET_TOO_BIG, MLD_LISTENER_REPORT, MLD_LISTENER_REDUCTION,
+                                         ND_ROUTER_SOLICIT,    ND_ROUTER_ADVERT,    ND_NEIGHBOR_SOLICIT,
+                                         ND_NEIGHBOR_ADVERT,   ND_REDIRECT,         MLD_V2_LISTENER_REPORT};
     chain_refuse(batch, settings);
     chain_link(batch, settings->audit);
     chain_loopback(batch, settings);

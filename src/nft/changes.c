@@ -121,8 +121,8 @@ static void append(struct changes *changes, enum kind kind, enum timed_set set, 
     leases_hold(changes->sets[set], lease);
     lease->change = (uint32_t)changes->n;
     struct change *change = &changes->items[changes->n++];
-    *change = (struct change){
-        .lease = lease, .expires_ns = expires_ns, .set = set, .kind = kind, .names = change->names};
+    *change =
+        (struct change){.lease = lease, .expires_ns = expires_ns, .set = set, .kind = kind, .names = change->names};
 }
 
 int changes_add(struct changes *changes, enum timed_set set, const struct ip_addr *addr, uint64_t expires_ns,

@@ -34,9 +34,9 @@ bool changes_revoke(const struct changes *changes);
 /* Puts an address into a set: `*ret` is its new lease, without names. It must have none. 0 or -ENOMEM. */
 int changes_add(struct changes *changes, enum timed_set set, const struct ip_addr *addr, uint64_t expires_ns,
                 struct lease **ret);
-/* Writes a lease anew, with its names as the comment: they are to be changed after this call, so that a roll-back brings
- * back those from before. One that is part of the transaction already is prolonged, when `expires_ns` is later. 0 or
- * -ENOMEM. */
+/* Writes a lease anew, with its names as the comment: they are to be changed after this call, so that a roll-back
+ * brings back those from before. One that is part of the transaction already is prolonged, when `expires_ns` is later.
+ * 0 or -ENOMEM. */
 int changes_renew(struct changes *changes, enum timed_set set, struct lease *lease, uint64_t expires_ns);
 /* Collects, from `*cursor` (at first 0) on, up to `max` leases of a set that the transaction writes anew. Returns how
  * many; 0 at the end. */

@@ -14,10 +14,10 @@
 
 struct conn {
     struct mnl_socket *socket;
-    uint32_t seq;        /* of the newest message sent */
+    uint32_t seq; /* of the newest message sent */
     /* of the rule set after our newest transaction, if nobody else changes it; other threads read it */
     _Atomic uint32_t generation;
-    uint32_t answered;   /* the generation as the kernel said it last */
+    uint32_t answered; /* the generation as the kernel said it last */
     size_t send_room;
     const char *lacks; /* see conn_lacks() */
     /* Below 32 KiB the kernel's larger answers are cut. */
@@ -28,8 +28,8 @@ struct conn {
 struct verdict {
     uint32_t first, acked; /* sequence numbers: of the first message, of the one that is acknowledged */
     int error;             /* the first one, negative */
-    uint32_t failed; /* the message with that error, counted from the first */
-    size_t offset;   /* of what was wrong in it; 0: not said */
+    uint32_t failed;       /* the message with that error, counted from the first */
+    size_t offset;         /* of what was wrong in it; 0: not said */
     bool is_acked;
     struct why *why;
 };

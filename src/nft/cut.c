@@ -72,7 +72,8 @@ int cut_refuse(struct cut *cut, const struct flow *flow)
     struct ip_addr peer = sock_addr_ip(&flow->peer);
     enum timed_set set = revoked_set(peer.family);
     uint64_t until = cut->now_ns + REVOKED_S * NS_PER_S;
-    struct lease *lease = leases_find(changes_leases(cut->changes, set), &peer); /* over, but not yet forgotten, maybe */
+    struct lease *lease =
+        leases_find(changes_leases(cut->changes, set), &peer); /* over, but not yet forgotten, maybe */
     if (lease && (lease_is_held(lease) || lease->expires_ns + RENEWED_NS > until))
         return 0;
     if (flow->protocol == IPPROTO_TCP && is_refused(cut, &peer)) /* TCP tells who opens a connection */

@@ -21,7 +21,8 @@ bool devices_same(const struct if_nameindex *a, const struct if_nameindex *b)
 
 int devices_open(void)
 {
-    struct sockaddr_nl links = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE};
+    struct sockaddr_nl links = {.nl_family = AF_NETLINK,
+                                .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE};
     _cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
     if (fd < 0 || bind(fd, (const struct sockaddr *)&links, sizeof(links)))
         return -errno;
@@ -34,7 +35,6 @@ void devices_drain(int fd)
     while (recv(fd, message, sizeof(message), 0) >= 0 || errno == EINTR || errno == ENOBUFS)
         ;
 }
-
 
 static bool leads_out(const struct nlmsghdr *nlh)
 {
@@ -63,9 +63,8 @@ int devices_lead_out(bool *ret)
     struct {
         struct nlmsghdr head;
         struct rtmsg route;
-    } question = {.head = {.nlmsg_len = sizeof(question),
-                           .nlmsg_type = RTM_GETROUTE,
-                           .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP}};
+    } question = {
+        .head = {.nlmsg_len = sizeof(question), .nlmsg_type = RTM_GETROUTE, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP}};
     _Alignas(struct nlmsghdr) char answer[16384];
     _cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
     if (fd < 0 || send(fd, &question, sizeof(question), 0) < 0)

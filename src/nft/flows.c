@@ -85,13 +85,12 @@ static bool is_unseen_dns(const struct finder *finder, const struct flow *flow)
     return sock_addr_port(&flow->remote) == PORT_DNS && sock_addr_port(&flow->peer) == PORT_DNS;
 }
 
-/* The kernel has it that somebody outside opened it. A TCP connection says whether that is so: of one that it found under
- * way it does not compare the windows. Datagrams do not say it. */
+/* The kernel has it that somebody outside opened it. A TCP connection says whether that is so: of one that it found
+ * under way it does not compare the windows. Datagrams do not say it. */
 static bool is_doubtful(const struct finder *finder, const struct flow *flow)
 {
-    return !own_has(finder->own, &flow->local) && own_has(finder->own, &flow->peer) &&
-           flow->protocol != IPPROTO_ICMP && flow->protocol != IPPROTO_ICMPV6 &&
-           (flow->protocol != IPPROTO_TCP || flow->picked_up);
+    return !own_has(finder->own, &flow->local) && own_has(finder->own, &flow->peer) && flow->protocol != IPPROTO_ICMP &&
+           flow->protocol != IPPROTO_ICMPV6 && (flow->protocol != IPPROTO_TCP || flow->picked_up);
 }
 
 static void read_tcp(const struct nlattr *protoinfo, struct flow *flow)

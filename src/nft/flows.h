@@ -6,7 +6,8 @@
 #include "base/ip.h"
 #include "nft/conn.h"
 
-/* A flow as its socket sees it, ports 0 where the protocol has none; `peer` is where its packets go, which a redirect may have changed. */
+/* A flow as its socket sees it, ports 0 where the protocol has none; `peer` is where its packets go, which a redirect
+ * may have changed. */
 struct flow {
     uint8_t protocol;
     struct sock_addr local, remote, peer;

@@ -11,8 +11,8 @@
 #define NF_NETDEV_EGRESS 1 /* linux/netfilter.h since 5.16 */
 #endif
 
-/* RFC 2131 section 4.1: a client without an address has to make its packets itself. IPv4 without options, UDP, from port
- * 68 to port 67. */
+/* RFC 2131 section 4.1: a client without an address has to make its packets itself. IPv4 without options, UDP, from
+ * port 68 to port 67. */
 static void rule_for_dhcp(struct batch *batch)
 {
     static const uint8_t head[] = {0x08, 0x00, 0x45}, protocol = IPPROTO_UDP, ports[] = {0, 68, 0, 67};
@@ -24,8 +24,8 @@ static void rule_for_dhcp(struct batch *batch)
 }
 
 /* Addresses are asked for by frames that no route leads. Ethernet and IPv4 (RFC 826), of the size that the kernel
- * sends, and by the kernel: a process would have twenty octets of its own in each. All of it is read from the frame itself: what a packet socket says of its
- * protocol is not to be believed. */
+ * sends, and by the kernel: a process would have twenty octets of its own in each. All of it is read from the frame
+ * itself: what a packet socket says of its protocol is not to be believed. */
 static void rule_for_arp(struct batch *batch)
 {
     static const uint8_t head[] = {0x08, 0x06, 0, 1, 0x08,

@@ -94,7 +94,8 @@ void guard_loopback(struct batch *batch)
 
 /* With a question of the application's from a port of the sidecar's there is a redirected connection whose replies have
  * the upstream's address, and everybody can send such replies. Which sockets are the sidecar's tells IP_TRANSPARENT,
- * see base/own_socket.h: were it the mark, who sets one on a socket of its own and hears nothing any more had found it. */
+ * see base/own_socket.h: were it the mark, who sets one on a socket of its own and hears nothing any more had found it.
+ */
 static void refuse_redirected_answers(struct batch *batch, bool zones)
 {
     struct rule rule = rule_begin(batch, "forged");

@@ -195,7 +195,8 @@ static int try_closed(struct conn *conn, unsigned lacks, bool replaces, struct w
 
 int install_closed(struct conn *conn, bool replaces, struct why *why)
 {
-    static const unsigned ways[] = { /* the best first */
+    static const unsigned ways[] = {
+        /* the best first */
         0,
         LACKS_FRAMES,
         LACKS_FRAMES | LACKS_ROUTES,

@@ -23,8 +23,8 @@ int install_tables(struct install *install, struct conn *conn, const struct nft_
 /* Guards the devices that there are now; nothing is sent when they are the same as before. */
 int install_devices(struct install *install, struct conn *conn, const struct nft_settings *settings, bool *ret_sent,
                     struct why *why);
-/* Closes the namespace as well as this kernel can, unless there is a table that is not to be replaced; takes all tables away. Each is one
- * transaction. */
+/* Closes the namespace as well as this kernel can, unless there is a table that is not to be replaced; takes all tables
+ * away. Each is one transaction. */
 int install_closed(struct conn *conn, bool replaces, struct why *why);
 int install_nothing(struct conn *conn, struct why *why);
 void install_done(struct install *install);

@@ -14,8 +14,8 @@ struct missing {
     const char *module, *config; /* "nft_fib_inet", "CONFIG_NFT_FIB_INET" */
 };
 
-/* `message` was refused with `error`, at the attribute that is `offset` octets from its beginning (0: the kernel did not
- * say). True when such a part is lacking; of several possible ones the first. */
+/* `message` was refused with `error`, at the attribute that is `offset` octets from its beginning (0: the kernel did
+ * not say). True when such a part is lacking; of several possible ones the first. */
 bool missing_from(const struct nlmsghdr *message, size_t offset, int error, struct missing *ret);
 
 #endif

@@ -69,8 +69,8 @@ int nft_install(struct nft *nft, const struct nft_policy *policy, struct why *wh
  * frames of network devices that are new are guarded. To be called every second or so. On failure the table may not be
  * in place: call again. */
 int nft_keep(struct nft *nft, bool *ret_repaired, struct why *why);
-/* Whether anyone changed nftables since nft_keep() looked, or this process is just doing so: what it said may not hold any
- * more. For one other thread than the rest, while `nft` lives; takes 2 µs. */
+/* Whether anyone changed nftables since nft_keep() looked, or this process is just doing so: what it said may not hold
+ * any more. For one other thread than the rest, while `nft` lives; takes 2 µs. */
 bool nft_is_behind(const struct nft *nft);
 /* nft_keep() compares the table at its next call even if it did so a moment ago. */
 void nft_look_at_once(struct nft *nft);
@@ -101,10 +101,10 @@ typedef void nft_settled(void *ctx, int error, const struct why *why);
  * sure that they stay in force. Flows that came from outside are never touched. It does not block: a thread lists the
  * flows, and `done` is called when they have ended (at once when no permission was lost, in dns mode, and with audit).
  * The rules refuse their packets already; on failure some flows may last until they send one. At the first call, when
- * no filter of ours was in place before nft_open(), everything counts as allowed until then; sockets that conntrack does
- * not know are ended as well, or get their entry, and what comes first to a UDP port that was open then is taken for an
- * older flow for a while (nft/older.h). DNS flows from before the redirect are forgotten before the first call returns, in
- * dns mode, too, so that their next packet is redirected; nft_keep() looks for more of them a few times. */
+ * no filter of ours was in place before nft_open(), everything counts as allowed until then; sockets that conntrack
+ * does not know are ended as well, or get their entry, and what comes first to a UDP port that was open then is taken
+ * for an older flow for a while (nft/older.h). DNS flows from before the redirect are forgotten before the first call
+ * returns, in dns mode, too, so that their next packet is redirected; nft_keep() looks for more of them a few times. */
 void nft_settle(struct nft *nft, nft_settled *done, void *ctx);
 /* Reports every learned address that is let through now and would not be after nft_apply() with the same arguments;
  * changes nothing. With audit there is none. `ctx` is for both functions. */

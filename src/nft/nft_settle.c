@@ -328,7 +328,8 @@ static int report_flows(void *ctx, struct buf *flows, struct why *why)
                                     .now_ns = clock_monotonic_ns()};
     const struct flow *flow = (const struct flow *)flows->data;
     for (size_t left = flows->len / sizeof(*flow); left > 0; left--, flow++)
-        if ((flow->protocol == IPPROTO_TCP || flow->protocol == IPPROTO_UDP) && !flow->over && inspect_flow(&inspection, flow))
+        if ((flow->protocol == IPPROTO_TCP || flow->protocol == IPPROTO_UDP) && !flow->over &&
+            inspect_flow(&inspection, flow))
             what->report_flow(what->ctx, flow->protocol, &flow->peer);
     buf_clear(flows); /* none is ended */
     return 0;

@@ -18,7 +18,7 @@
 struct nft {
     const struct nft_settings *settings;
     struct conn *conn;
-    struct conn *asker; /* of the thread that calls nft_is_behind() */
+    struct conn *asker;  /* of the thread that calls nft_is_behind() */
     struct batch *batch; /* for learning, whose transactions are small */
     struct changes *changes;
     struct install install;

@@ -91,8 +91,8 @@ static bool is_kept(const struct revocation *revocation, const struct ip_addr *a
 {
     bool any_denied;
     struct lease *lease = leases_find(changes_leases(revocation->changes, allow_set(addr->family)), addr);
-    return lease && names_mark_denied(&lease->names, revocation->now_ns, revocation->allowed, revocation->ctx,
-                                      &any_denied) != 0;
+    return lease &&
+           names_mark_denied(&lease->names, revocation->now_ns, revocation->allowed, revocation->ctx, &any_denied) != 0;
 }
 
 static int judge_revoked(struct revocation *revocation, enum timed_set set, struct lease *lease)

@@ -9,7 +9,14 @@
 #include <stdint.h>
 
 /* How nft(8) reads a key; numbers of its own (nftables, datatype.h), which the kernel only keeps. */
-enum key_type { KEY_IPV4 = 7, KEY_IPV6 = 8, KEY_PROTOCOL = 12, KEY_PORT = 13, KEY_ICMP_TYPE = 14, KEY_ICMPV6_TYPE = 29 };
+enum key_type {
+    KEY_IPV4 = 7,
+    KEY_IPV6 = 8,
+    KEY_PROTOCOL = 12,
+    KEY_PORT = 13,
+    KEY_ICMP_TYPE = 14,
+    KEY_ICMPV6_TYPE = 29
+};
 #define KEY_TYPE_BITS 6 /* of one part of a concatenation */
 
 #define SET_NAME_MAX 32

@@ -92,7 +92,7 @@ void sockets_destroy(int fd, const struct flow *flow, const struct if_nameindex 
 struct listing {
     struct buf sockets;                /* of struct flow: the connected ones */
     uint8_t served[2][UINT16_MAX + 1]; /* ports that listen, TCP's and UDP's */
-    bool *udp;     /* ports that have a socket of UDP */
+    bool *udp;                         /* ports that have a socket of UDP */
     uint8_t protocol;
     uint32_t mark; /* of the sidecar's own */
 };

@@ -59,8 +59,8 @@ struct http;
 
 struct http_settings {
     const struct own_mark *own; /* of the sockets; NULL: none */
-    struct lookup_hook names; /* who resolves */
-    int wake_fd;              /* an eventfd that ends http_wait(); borrowed */
+    struct lookup_hook names;   /* who resolves */
+    int wake_fd;                /* an eventfd that ends http_wait(); borrowed */
 };
 
 int http_new(const struct http_settings *settings, struct http **ret);

@@ -19,9 +19,9 @@
 /* Pointers are borrowed for the life of the network. */
 struct network_settings {
     const struct own_mark *own; /* of all sockets; NULL: none */
-    struct lookup_hook names; /* resolves the names of endpoints */
-    const char *webhook;      /* URL told of denied names, see webhook.h; NULL: none */
-    const char *sandbox_id;   /* may be NULL */
+    struct lookup_hook names;   /* resolves the names of endpoints */
+    const char *webhook;        /* URL told of denied names, see webhook.h; NULL: none */
+    const char *sandbox_id;     /* may be NULL */
     /* What leaves by OTLP, see pipelines.h; no environment: nothing. */
     const struct otel_env *otel;
     const struct resource *resource;

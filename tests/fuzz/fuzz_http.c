@@ -88,7 +88,8 @@ static int connect_to(struct api *api)
     int pair[2];
     struct sockaddr_in peer = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000207), .sin_port = htons(4000)};
     must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair));
-    must(MHD_add_connection(api->servers[SERVER_ADDRESS].http, pair[0], (struct sockaddr *)&peer, sizeof(peer)) == MHD_YES);
+    must(MHD_add_connection(api->servers[SERVER_ADDRESS].http, pair[0], (struct sockaddr *)&peer, sizeof(peer)) ==
+         MHD_YES);
     api->http_pending = true;
     return pair[1];
 }

@@ -179,9 +179,13 @@ void fixture_start(struct fixture *f, struct api_settings settings)
     settings.metrics = f->metrics = &counts;
     if (!settings.enforcement_mode)
         settings.enforcement_mode = "dns+nft";
-    struct api_hooks hooks = {
-        .ctx = f, .change = hook_change, .ask = hook_ask, .healthy = hook_healthy,
-        .health_is_old = hook_health_is_old, .alive = hook_alive, .metrics = hook_metrics};
+    struct api_hooks hooks = {.ctx = f,
+                              .change = hook_change,
+                              .ask = hook_ask,
+                              .healthy = hook_healthy,
+                              .health_is_old = hook_health_is_old,
+                              .alive = hook_alive,
+                              .metrics = hook_metrics};
     struct policy *initial = NULL;
     struct why why = {0};
     ck_assert_int_eq(rule_file_parse("deny.always", FIXTURE_DENY_ALWAYS, strlen(FIXTURE_DENY_ALWAYS), ACTION_DENY,

@@ -101,9 +101,13 @@ END_TEST
 START_TEST(levels_and_events_have_their_names)
 {
     static const char *const levels[] = {"debug", "info", "warn", "error", "fatal"};
-    static const char *const events[] = {
-        NULL, "egress.loaded", "egress.updated", "egress.update_failed", "egress.outbound", "egress.denied",
-        "egress.api.denied"};
+    static const char *const events[] = {NULL,
+                                         "egress.loaded",
+                                         "egress.updated",
+                                         "egress.update_failed",
+                                         "egress.outbound",
+                                         "egress.denied",
+                                         "egress.api.denied"};
     for (enum log_level level = LOG_DEBUG; level <= LOG_FATAL; level++) {
         log_printf(f.log, level, "m");
         take_line();

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 /* Of each run the sidecar takes one letter: what becomes of it. `.` 0, `1` 69, `8` 78, `c` a crash, `s` waits to be
- * stopped, `h` lives and hangs, `q` says that it stops and takes its time. Letters are in a pipe, which all the processes share. */
+ * stopped, `h` lives and hangs, `q` says that it stops and takes its time. Letters are in a pipe, which all the
+ * processes share. */
 static int letters[2], log_pipe[2];
 #define SILENCE_US 200000
 
